@@ -1,0 +1,132 @@
+"""The options that every sweep script shares, and how a script turns them into a study."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import tyro
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from rich.console import Console
+
+from orchestrator import local, tracking
+from orchestrator.events import Chorus, Narrator
+from orchestrator.ledger import Ledger
+from orchestrator.sweep import Resources, Sweep
+from orchestrator.tables import Layout, Table
+
+Flag = tyro.conf.FlagCreatePairsOff
+
+
+class StudyOptions(BaseModel):
+    """Where a study runs and what it leaves behind."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    name: Annotated[str, Field(pattern=r"^[\w.-]*$")] = ""
+    """Name of the study and of its folder under the storage; by default the sweep's and the preset's."""
+    storage: Path = Path("runs")
+    """Folder for results, checkpoints, tables and, by default, MLflow's database; shared by all nodes."""
+    tracking_uri: str | None = None
+    """MLflow tracking server; by default the database mlflow.db under the storage."""
+    address: str | None = None
+    """Ray cluster to join, such as ray://host:10001; by default the submitted job's, or one on this machine."""
+    workers: int = 1
+    """Ray Train workers of each trial (data parallel)."""
+    cpus: float = 1
+    """CPUs of each worker."""
+    gpus: float | None = None
+    """GPUs of each worker, fractions allowed; by default the preset's."""
+    local: Flag[bool] = False
+    """Run the trials one after the other in this process, without Ray: for a debugger."""
+
+    def resources(self, gpus: float) -> Resources:
+        """What each trial takes, where the preset asks for `gpus`."""
+        return Resources(self.workers, self.cpus, gpus if self.gpus is None else self.gpus)
+
+
+O = TypeVar("O", bound=StudyOptions)
+
+
+class Unusable(ValueError):
+    """What a person gave cannot be used; the message is for them."""
+
+
+def main(
+    options: type[O],
+    plan: Callable[[O], tuple[Sweep, Layout, Sequence[str]]],
+    folder_run: Callable[[Path], Any],
+    explain: Callable[[ValidationError], str],
+) -> int:
+    """Parse the options, plan the study, run what is missing of it, and show its table.
+
+    Returns the exit code: 0 when every cell is finished, 1 when some failed, 2 for input that cannot be used.
+    """
+    console = Console(highlight=False)
+    complaint = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        chosen = tyro.cli(options, description=plan.__doc__, console_outputs=True)
+        sweep, layout, notes = plan(chosen)
+        return run_study(chosen, sweep, layout, notes, folder_run, console)
+    except ValidationError as error:
+        complaint.print(explain(error), markup=False)
+        return 2
+    except ValueError as error:
+        complaint.print(str(error), markup=False)
+        return 2
+    except RuntimeError as error:
+        complaint.print(str(error), markup=False)
+        return 1
+    except KeyboardInterrupt:
+        complaint.print("Interrupted. What is finished is kept; the same command goes on from there.")
+        return 130
+
+
+def run_study(
+    options: StudyOptions,
+    sweep: Sweep,
+    layout: Layout,
+    notes: Sequence[str],
+    folder_run: Callable[[Path], Any],
+    console: Console,
+) -> int:
+    """Run the trials that have no result yet and render the table of all."""
+    ledger = Ledger.open(options.storage, sweep.name)
+    finished = [trial for trial in sweep.trials if ledger.result(trial.signature)]
+    missing = [trial for trial in sweep.trials if trial not in finished]
+    console.print(f"{sweep.name}: {len(sweep.trials)} trials, {len(finished)} finished, {len(missing)} to run")
+    tracker = tracking.Tracker(options.tracking_uri or tracking.default_uri(options.storage), options.storage, sweep)
+    for trial in finished:
+        tracker.finished(trial, ledger.result(trial.signature) or {})
+    failures = len(missing)
+    try:
+        narrator = Narrator(console, len(sweep.trials), len(finished))
+        listener = Chorus([narrator, tracker])
+        if not missing:
+            failures = 0
+        elif options.local:
+            local.prepare(sweep.preparations(missing), narrator.say)
+            failures = local.run_trials(sweep, missing, ledger, listener, folder_run)
+        else:
+            from orchestrator import tuning  # Ray takes seconds to import: not for a study that is finished
+
+            tuning.start(options.address)
+            tuning.concurrency(sweep.resources, tuning.cluster())
+            tuning.prepare(sweep.preparations(missing), narrator.say)
+            failures = tuning.run_trials(sweep, missing, ledger, listener)
+    finally:
+        results = {t.signature: r for t in sweep.trials if (r := ledger.result(t.signature))}
+        table = Table.of(layout, sweep.trials, results, notes)
+        paths = table.write(ledger.folder, "table1")
+        for path in paths:
+            tracker.artifact(path)
+        tracker.close(status="FAILED" if failures else "FINISHED")
+    console.print()
+    table.show(console)
+    console.print(f"\nTable: {paths[0]} and {paths[1].name}\nMLflow: mlflow ui --backend-store-uri {tracker.uri}")
+    return 1 if failures else 0
+
+
+def exit_with(code: int) -> None:
+    """Leave with an exit code."""
+    sys.exit(code)

@@ -1,0 +1,75 @@
+"""What happens in a study, told to whoever listens: the terminal and MLflow."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from rich.console import Console
+
+from orchestrator.sweep import Trial
+
+
+class Listener(Protocol):
+    """Hears of a study's events, in the driver."""
+
+    def reported(self, trial: Trial, metrics: Mapping[str, float]) -> None:
+        """A running trial has metrics; `step` is one of them."""
+        ...
+
+    def finished(self, trial: Trial, result: Mapping[str, Any]) -> None:
+        """A trial is finished, now or in an earlier submission."""
+        ...
+
+    def failed(self, trial: Trial, reason: str) -> None:
+        """A trial has failed for good."""
+        ...
+
+
+class Narrator:
+    """One line per event."""
+
+    def __init__(self, console: Console, trials: int, finished: int) -> None:
+        self.console, self.trials, self.done = console, trials, finished
+        self.begun = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """A line with the minutes since the start."""
+        minutes, seconds = divmod(int(time.monotonic() - self.begun), 60)
+        self.console.print(f"{minutes:3d}:{seconds:02d}  {text}", highlight=False, soft_wrap=True)
+
+    def reported(self, trial: Trial, metrics: Mapping[str, float]) -> None:
+        """The validation error, where there is one."""
+        if "valid_cer" in metrics:
+            self.say(f"{trial.label}: step {metrics['step']:g}, validation CER {metrics['valid_cer']:.1f} %")
+
+    def finished(self, trial: Trial, result: Mapping[str, Any]) -> None:
+        """The test error, and how far the study is."""
+        self.done += 1
+        metrics = result["metrics"]
+        self.say(f"{trial.label}: finished, test CER {metrics['test_cer']:.1f} % ({self.done} of {self.trials})")
+
+    def failed(self, trial: Trial, reason: str) -> None:
+        """Why."""
+        self.say(f"[red]{trial.label}: failed[/red]: {reason}")
+
+
+class Chorus:
+    """Several listeners as one."""
+
+    def __init__(self, listeners: Sequence[Listener]) -> None:
+        self.listeners = listeners
+
+    def reported(self, trial: Trial, metrics: Mapping[str, float]) -> None:
+        """See `Listener`."""
+        for listener in self.listeners:
+            listener.reported(trial, metrics)
+
+    def finished(self, trial: Trial, result: Mapping[str, Any]) -> None:
+        """See `Listener`."""
+        for listener in self.listeners:
+            listener.finished(trial, result)
+
+    def failed(self, trial: Trial, reason: str) -> None:
+        """See `Listener`."""
+        for listener in self.listeners:
+            listener.failed(trial, reason)

@@ -1,0 +1,121 @@
+"""A paper's table from a study's results, with the published numbers beside ours: one source, several forms."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from orchestrator.ledger import write_atomically
+from orchestrator.sweep import Trial
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: the trials whose fields, by dotted path, have these values."""
+
+    name: str
+    heading: str
+    where: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a table is laid out; `rows` is the field that tells rows apart."""
+
+    title: str
+    rows: str
+    columns: Sequence[Column]
+    published: Path
+    """CSV with a row for each value of `rows` in its first column, `language`, `group`, and the columns' names."""
+    metric: str = "test_cer"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A filled table: `values` has a row per row and a column per column, missing cells not a number."""
+
+    layout: Layout
+    values: pd.DataFrame
+    published: pd.DataFrame
+    notes: Sequence[str] = ()
+
+    @classmethod
+    def of(
+        cls, layout: Layout, trials: Sequence[Trial], results: Mapping[str, Mapping[str, Any]], notes: Sequence[str]
+    ) -> "Table":
+        """From the results of trials by signature; a cell is the mean over the trials that belong in it."""
+        published = pd.read_csv(layout.published).set_index("locale")
+        there = {trial.fields[layout.rows] for trial in trials}
+        rows = [row for row in published.index if row in there] + sorted(there - set(published.index))
+        values = pd.DataFrame(index=rows, columns=[c.name for c in layout.columns], dtype=float)
+        for column in layout.columns:
+            for row in rows:
+                wanted = {layout.rows: row, **column.where}
+                cell = [
+                    results[t.signature]["metrics"][layout.metric]
+                    for t in trials
+                    if t.signature in results and all(t.fields.get(k) == v for k, v in wanted.items())
+                ]
+                if cell:
+                    values.loc[row, column.name] = sum(cell) / len(cell)
+        return cls(layout, values, published.reindex(rows), notes)
+
+    def write(self, folder: Path, name: str) -> list[Path]:
+        """`name`.md and `name`.csv; rendering the same results again gives the same bytes."""
+        write_atomically(folder / f"{name}.md", self.markdown())
+        write_atomically(folder / f"{name}.csv", self.csv())
+        return [folder / f"{name}.md", folder / f"{name}.csv"]
+
+    def csv(self) -> str:
+        """A row per row of the table, ours first, then the paper's under `paper_` names."""
+        info = self.published[["language", "group", "hours", "text_gb"]]
+        paper = self.published[list(self.values)].add_prefix("paper_")
+        return pd.concat([info, self.values.round(2), paper], axis=1).to_csv(index_label="locale", lineterminator="\n")
+
+    def markdown(self) -> str:
+        """A heading, a pipe table with the best of each row in bold, and the notes."""
+        headings = ["Speech", "Language", "", *[c.heading for c in self.layout.columns]]
+        lines = ["| " + " | ".join(headings) + " |", "| --- | --- | --- |" + " ---: |" * len(self.layout.columns)]
+        for cells in self._lines("**{}**"):
+            lines.append("| " + " | ".join(cells) + " |")
+        notes = "".join(f"- {note}\n" for note in self.notes)
+        return f"# {self.layout.title}\n\n" + "\n".join(lines) + f"\n\n{notes}"
+
+    def show(self, console: Console) -> None:
+        """On the terminal, in 80 columns."""
+        table = RichTable(title=self.layout.title, box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
+        for heading in ("Speech", "Language", ""):
+            table.add_column(heading, no_wrap=True)
+        for column in self.layout.columns:
+            table.add_column(column.heading, justify="right", min_width=7)
+        for *cells, last in self._lines("[bold]{}[/bold]"):
+            table.add_row(*cells, last, style="dim" if cells[2] == "paper" else None)
+        console.print(table)
+        for note in self.notes:
+            console.print(f"  {note}", highlight=False, style="dim")
+
+    def _lines(self, bold: str) -> list[list[str]]:
+        """Two lines of text per row: ours and the paper's."""
+        lines, group = [], None
+        for row in self.values.index:
+            info = self.published.loc[row]
+            known = isinstance(info["language"], str)
+            begins = known and info["group"] != group
+            group = info["group"] if known else group
+            language = info["language"] if known else row
+            lines.append([info["group"] if begins else "", language, "ours", *_marked(self.values.loc[row], bold)])
+            if known:
+                lines.append(["", "", "paper", *_marked(info[list(self.values)], bold)])
+        return lines
+
+
+def _marked(values: "pd.Series[Any]", bold: str) -> list[str]:
+    """Percent to two digits, all that equal the smallest in bold; `…` where there is no result yet."""
+    texts = ["…" if pd.isna(value) else f"{value:.2f}" for value in values]
+    best = min((value for value in values if not pd.isna(value)), default=None)
+    return [bold.format(t) if best is not None and t == f"{best:.2f}" else t for t in texts]

@@ -1,0 +1,181 @@
+"""Table 1 of Distill-L2S: 20 languages of Common Voice, from scratch, fine-tuned, and distilled at three λ."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+if sys.path and Path(sys.path[0]) == Path(__file__).parent:
+    # Run as a file: the packages lie beside this folder, and this folder would hide libraries of equal names.
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from pydantic import Field, field_validator
+
+from orchestrator.cli import StudyOptions, main
+from orchestrator.sweep import Sweep, grid
+from orchestrator.tables import Column, Layout
+from trainables import miniature
+from trainables.config import explain
+from trainables.corpora.batching import ByCount, BySeconds, TimeMasking
+from trainables.corpora.common_voice import CommonVoice
+from trainables.corpora.text import Letters, LettersAndMarks
+from trainables.optimisation import Optimisation
+from trainables.recipes.distill_l2s import DistillL2S
+from trainables.run import LocalRun
+from trainables.students.ctc import CTCStudent, Pretrained, Regularisation, Scratch
+from trainables.teachers.language_model import LanguageModel
+
+PUBLISHED = Path(__file__).parent / "published" / "distill_l2s_table1.csv"
+LANGUAGES = (
+    "cs", "fi", "vi", "ka", "lt", "ja", "sl", "lv", "hu", "ro",
+    "th", "el", "id", "tr", "ta", "et", "uk", "pt", "nl", "ar",
+)  # fmt: skip
+NORMALISERS = {"letters": Letters(), "letters_and_marks": LettersAndMarks()}
+
+
+class Options(StudyOptions):
+    """Options of the sweep over languages and λ."""
+
+    preset: Literal["paper", "mini"] = "paper"
+    """`paper`: XLSR-53, InfoXLM-base, 20 000 steps (§3.4). `mini`: small models on minutes of speech, on a CPU."""
+    languages: tuple[str, ...] | None = None
+    """Locale codes, such as cs ro; by default the paper's 20, or the two of the miniature."""
+    weights: Annotated[tuple[float, ...], Field(min_length=1)] = (0.0, 0.25, 0.5, 1.0)
+    """Values of λ; at 0 there are two columns, from scratch and fine-tuned."""
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (1,)
+    """Seeds; with several, a cell of the table is their mean."""
+    data: Path | None = None
+    """Folder of a Common Voice release, with a folder per locale."""
+    student: str | None = None
+    """Speech encoder: a transformers folder or a hub name."""
+    teacher: str | None = None
+    """Text encoder: a transformers folder or a hub name."""
+    student_sha256: str | None = None
+    """Digest of the student's pytorch_model.bin, to load it where there are no safetensors."""
+    teacher_sha256: str | None = None
+    """Digest of the teacher's pytorch_model.bin, to load it where there are no safetensors."""
+    normaliser: Literal["letters", "letters_and_marks"] = "letters"
+    """`letters`: the released code's rule, which deletes vowel signs in Tamil and Thai; or keep such marks."""
+    steps: Annotated[int, Field(gt=9)] | None = None
+    """Optimiser steps of each trial, warm-up and evaluations in proportion; by default the preset's."""
+    selection: Literal["cer", "wer"] = "cer"
+    """Validation error that the best checkpoint is chosen by."""
+
+    @field_validator("weights")
+    @classmethod
+    def _not_negative(cls, weights: tuple[float, ...]) -> tuple[float, ...]:
+        for weight in weights:
+            if not weight >= 0:
+                raise ValueError(f"`weights` must be at least 0, but has {weight:g}.")
+        return weights
+
+
+def recipe(options: Options) -> DistillL2S:
+    """The recipe that all cells are variants of."""
+    if options.data is None and options.preset == "paper":
+        raise ValueError("`data` must be the folder of a Common Voice release, but is not given.")
+    base = paper(options) if options.preset == "paper" else mini(options)
+    update: dict[str, object] = {"normaliser": NORMALISERS[options.normaliser], "selection": options.selection}
+    if options.steps is not None:
+        share = options.steps / base.optimisation.steps
+        update["optimisation"] = shortened(base.optimisation, share)
+    return base.model_copy(update=update)
+
+
+def shortened(optimisation: Optimisation, share: float) -> Optimisation:
+    """The same schedule in a share of the steps."""
+    fields = optimisation.model_dump()
+    for name in ("steps", "warmup", "evaluate_every"):
+        fields[name] = round(fields[name] * share)
+    return Optimisation.model_validate(fields)
+
+
+def paper(options: Options) -> DistillL2S:
+    """Section 3.4, with what only the released code says: batch of 24, AdamW's β2, dropout, time masks."""
+    return DistillL2S(
+        corpus=CommonVoice(root=str(options.data), language="cs"),
+        student=CTCStudent(
+            encoder=Pretrained(
+                model=options.student or "facebook/wav2vec2-large-xlsr-53", bin_sha256=options.student_sha256
+            )
+        ),
+        teacher=LanguageModel(model=options.teacher or "microsoft/infoxlm-base", bin_sha256=options.teacher_sha256),
+        batching=ByCount(utterances=24),
+    )
+
+
+def mini(options: Options) -> DistillL2S:
+    """The same experiment in minutes: Whisper tiny.en's encoder, multilingual-e5-small, 1.7 h of speech."""
+    small = miniature.locate()
+    steps = 450
+    return DistillL2S(
+        corpus=CommonVoice(root=str(options.data or small.corpus), language="cs"),
+        student=CTCStudent(
+            encoder=Pretrained(model=options.student or str(small.student), bin_sha256=options.student_sha256),
+            regularisation=Regularisation(attention=0, hidden=0, layers=0),
+        ),
+        teacher=LanguageModel(model=options.teacher or str(small.teacher), bin_sha256=options.teacher_sha256),
+        batching=BySeconds(seconds=10),
+        masking=TimeMasking(probability=0),
+        longest_training_clip=5,
+        optimisation=Optimisation(
+            steps=steps, warmup=45, learning_rate=3e-4, new_learning_rate=5e-3, evaluate_every=150
+        ),
+    )
+
+
+def plan(options: Options) -> tuple[Sweep, Layout, Sequence[str]]:
+    """Fine-tune a speech encoder per language and λ, and print Table 1 of Distill-L2S."""
+    base = recipe(options)
+    languages = options.languages or (LANGUAGES if options.preset == "paper" else miniature.LOCALES)
+    for language in languages:
+        if language not in LANGUAGES and not (Path(base.corpus.root) / language).is_dir():
+            raise ValueError(
+                f"`languages` must be among {', '.join(LANGUAGES)}, or folders of {base.corpus.root}, "
+                f"but {language!r} is neither."
+            )
+    encoder = base.student.encoder
+    scratch = Scratch(model=encoder.model)
+    axes = {"corpus.language": languages, "seed": options.seeds}
+    recipes = grid(base, {**axes, "weight": options.weights})
+    if 0 in options.weights:
+        recipes += grid(base, {**axes, "weight": [0.0], "student.encoder": [scratch.model_dump()]})
+    # The order of Table 1: a language's cells side by side.
+    recipes.sort(key=lambda r: languages.index(r.corpus.language))
+    resources = options.resources(gpus=1 if options.preset == "paper" else 0)
+    sweep = Sweep(options.name or f"commonvoice20-{options.preset}", recipes, resources)
+    return sweep, layout(options), notes(base, options)
+
+
+def layout(options: Options) -> Layout:
+    """Table 1: columns by student and λ, rows by language in the paper's groups."""
+    columns = [Column(f"distill_{w:g}" if w != 1 else "distill_1.0", f"λ = {w:g}", _distilled(w)) for w in sorted(options.weights) if w]
+    if 0 in options.weights:
+        columns = [
+            Column("scratch_0", "scratch λ = 0", {"student.encoder.kind": "scratch", "weight": 0.0}),
+            Column("finetune_0", "tuned λ = 0", _distilled(0.0)),
+            *columns,
+        ]
+    return Layout("Table 1 of Distill-L2S: CER (%)", "corpus.language", columns, PUBLISHED)
+
+
+def _distilled(weight: float) -> dict[str, object]:
+    return {"student.encoder.kind": "pretrained", "weight": weight}
+
+
+def notes(base: DistillL2S, options: Options) -> list[str]:
+    """What a reader must know to read the numbers."""
+    lines = [
+        f"Data: {base.corpus.release()}; the paper's: Common Voice 6.1.",
+        f"Student {Path(base.student.encoder.model).name}, teacher {Path(base.teacher.model).name}; "
+        f"{base.optimisation.steps} steps; the paper's: XLSR-53, InfoXLM-base, 20000.",
+        f"Text keeps {options.normaliser.replace('_', ' ')}; the best checkpoint by validation {options.selection.upper()}.",
+        f"Seeds: {', '.join(map(str, options.seeds))}.",
+    ]
+    if options.preset == "mini":
+        lines.append("In miniature, and with speakers in several splits: not comparable with the paper's numbers.")
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main(Options, plan, LocalRun, explain))

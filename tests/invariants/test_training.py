@@ -1,0 +1,201 @@
+"""What must not change a result: resuming, accumulation, workers, the cache of the teacher."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import jiwer
+import pytest
+import torch
+
+from trainables.corpora.batching import ByCount, Loader, TimeMasking
+from trainables.corpora.prepared import PreparedSplit
+from trainables.corpora.text import CharacterVocabulary
+from trainables.decoding import greedy
+from trainables.metrics import ErrorCounts
+from trainables.optimisation import Optimisation
+from trainables.recipes.distill_l2s import DistillL2S, DistillL2STask
+from trainables.run import LocalRun
+from trainables.students.ctc import CTCStudent, Pretrained, Regularisation
+from trainables.teachers.features import CachedFeatures, OnlineFeatures
+from trainables.training import NonFiniteLoss
+
+
+class Interrupted(Exception):
+    pass
+
+
+class InterruptedRun(LocalRun):
+    """Dies right after a checkpoint."""
+
+    def __init__(self, folder: Path, at: int) -> None:
+        super().__init__(folder)
+        self.at = at
+
+    def report(self, metrics: Mapping[str, float], *, step: int, checkpoint: Path | None = None) -> None:
+        super().report(metrics, step=step, checkpoint=checkpoint)
+        if step == self.at:
+            raise Interrupted
+
+
+def final_weights(run: LocalRun) -> dict[str, torch.Tensor]:
+    checkpoint = run.resume()
+    assert checkpoint is not None
+    state = torch.load(checkpoint / "state.pt", weights_only=True)
+    assert state["step"] == 20
+    return {**state["task"], **{f"best.{k}": v for k, v in state["best_student"].items()}}
+
+
+def changed(recipe: DistillL2S, **changes: object) -> DistillL2S:
+    return recipe.model_copy(update={"optimisation": recipe.optimisation.model_copy(update=changes)})
+
+
+def losses(run: LocalRun) -> list[float]:
+    return [m["train_loss"] for m in run.metrics() if "train_loss" in m]
+
+
+def test_resumed_is_uninterrupted(recipe: DistillL2S, models: Path, tmp_path: Path) -> None:
+    # With dropout and layerdrop: their draws too must be those of an undisturbed run.
+    recipe = recipe.model_copy(
+        update={"student": CTCStudent(encoder=Pretrained(model=str(models / "whisper")), regularisation=Regularisation())}
+    )
+    whole, parts = LocalRun(tmp_path / "whole"), tmp_path / "parts"
+    undisturbed = recipe.run(whole)
+    for at in (5, 15):
+        with pytest.raises(Interrupted):
+            recipe.run(InterruptedRun(parts, at))
+    assert recipe.run(LocalRun(parts)) == undisturbed
+    first, second = final_weights(whole), final_weights(LocalRun(parts))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_accumulation_is_the_whole_batch(recipe: DistillL2S, tmp_path: Path) -> None:
+    runs = [LocalRun(tmp_path / str(parts)) for parts in (1, 3, 4)]
+    for run, parts in zip(runs, (1, 3, 4), strict=True):
+        changed(recipe, accumulation=parts, evaluate_every=1).run(run)
+    first, *others = map(losses, runs)
+    assert len(first) == 20
+    for other in others:
+        assert other == pytest.approx(first, abs=1e-5)
+
+
+def test_two_workers_are_one(recipe: DistillL2S, cache: Path, tmp_path: Path) -> None:
+    # Shares of unequal size, and of none: batches of 5 over 2 workers with 3 parts each.
+    recipe = changed(recipe.model_copy(update={"batching": ByCount(utterances=5)}), accumulation=3, evaluate_every=1)
+    alone, together = LocalRun(tmp_path / "alone"), LocalRun(tmp_path / "together")
+    result = recipe.run(alone)
+    (tmp_path / "recipe.json").write_text(recipe.model_dump_json())
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "--rdzv-backend",
+        "c10d", "--rdzv-endpoint", "127.0.0.1:0", "-m", "trainables", str(tmp_path / "recipe.json"), str(together.folder),
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    assert losses(together) == pytest.approx(losses(alone), abs=1e-5)
+    cer = [[m["valid_cer"] for m in run.metrics() if "valid_cer" in m] for run in (alone, together)]
+    # Error rates are summed over ranks before they are divided: a mean of two rates would differ.
+    assert cer[0] == pytest.approx(cer[1], abs=0.5)
+    assert json.loads(done.stdout.splitlines()[-1])["test_cer"] == pytest.approx(result["test_cer"], abs=0.5)
+
+
+def test_cached_teacher_is_the_online_one(recipe: DistillL2S) -> None:
+    for preparation in recipe.preparations():
+        preparation.build()
+    train = PreparedSplit(recipe.split("train").folder())
+    vocabulary = CharacterVocabulary.of(train.texts)
+    sources = CachedFeatures(recipe.features().folder()), OnlineFeatures(recipe.teacher.build(), train)
+    histories = []
+    for source in sources:
+        torch.manual_seed(1)
+        task = recipe.task(vocabulary)
+        optimiser = torch.optim.SGD(task.parameters(), lr=0.05)
+        steps = Loader(train, vocabulary, source).training(recipe.batching, seed=1, start=0, share=1, shares=(0,))
+        history = []
+        for (batch,), _ in zip(steps, range(20), strict=False):
+            loss = task(batch)
+            loss.total.backward()
+            optimiser.step()
+            optimiser.zero_grad()
+            history.append(float(loss.terms["distillation"].detach()))
+        histories.append(history)
+    # The cache holds half precision: 11 bits.
+    assert histories[0] == pytest.approx(histories[1], rel=2e-3)
+
+
+def test_the_teacher_is_never_touched(recipe: DistillL2S) -> None:
+    teacher = recipe.teacher.build()
+    before = {k: v.clone() for k, v in teacher.state_dict().items()}
+    train = PreparedSplit(recipe.split("train").build())
+    vocabulary = CharacterVocabulary.of(train.texts)
+    task = recipe.task(vocabulary)
+    task.teacher = teacher  # as close to training as a teacher can get
+    task.train()
+    assert not any(module.training for module in teacher.modules())
+    assert not any(p.requires_grad for p in teacher.parameters())
+    optimiser = torch.optim.AdamW(task.parameters(), lr=0.1)
+    steps = Loader(train, vocabulary, OnlineFeatures(teacher, train)).training(
+        recipe.batching, seed=1, start=0, share=1, shares=(0,)
+    )
+    for (batch,), _ in zip(steps, range(3), strict=False):
+        task(batch).total.backward()
+        optimiser.step()
+    assert all(torch.equal(before[k], v) for k, v in teacher.state_dict().items())
+
+
+def test_ten_utterances_are_learned_by_heart(recipe: DistillL2S, release: Path, tmp_path: Path) -> None:
+    from trainables import testing
+
+    testing.corpus(tmp_path / "ten", "cs", sizes=(10, 1, 1))
+    testing.whisper(tmp_path / "whisper", width=64)
+    corpus = recipe.corpus.model_copy(update={"root": str(tmp_path / "ten")})
+    student = recipe.student.model_copy(update={"encoder": Pretrained(model=str(tmp_path / "whisper"))})
+    optimisation = Optimisation(
+        steps=250, warmup=25, learning_rate=2e-3, new_learning_rate=5e-3, evaluate_every=250, precision="float32"
+    )
+    recipe = recipe.model_copy(
+        update={
+            "corpus": corpus, "student": student, "optimisation": optimisation, "batching": ByCount(utterances=10),
+            "masking": TimeMasking(probability=0), "weight": 0.25,
+        }
+    )  # fmt: skip
+    run = LocalRun(tmp_path / "run")
+    recipe.run(run)
+    train = PreparedSplit(recipe.split("train").folder())
+    vocabulary = CharacterVocabulary.of([*train.texts, *PreparedSplit(recipe.split("valid").folder()).texts])
+    task = recipe.task(vocabulary)
+    checkpoint = run.resume()
+    assert checkpoint is not None
+    task.load_state_dict(torch.load(checkpoint / "state.pt", weights_only=True)["task"])
+    task.eval()
+    rates = task.evaluate(Loader(train, vocabulary).evaluation(seconds=60, rank=0, world_size=1))
+    assert rates == {"cer": 0, "wer": 0}
+
+
+def test_cer_is_jiwers_on_the_whole_corpus(recipe: DistillL2S) -> None:
+    test = PreparedSplit(recipe.split("test").build())
+    vocabulary = CharacterVocabulary.of(test.texts)
+    torch.manual_seed(3)
+    task: DistillL2STask = recipe.task(vocabulary).eval()
+    counts, hypotheses, references = [ErrorCounts(), ErrorCounts(), ErrorCounts()], [], []
+    for rank in (0, 1):
+        for batch in Loader(test, vocabulary).evaluation(seconds=3, rank=rank, world_size=2):
+            logits = task.student(batch).logits
+            texts = greedy(logits.values.argmax(dim=2), logits.lengths, vocabulary)
+            references += batch.texts
+            hypotheses += texts
+            counts[rank].add(batch.texts, texts)
+    counts[2].counts = counts[0].counts + counts[1].counts
+    assert sorted(references) == sorted(test.texts)
+    assert counts[2].rates()["cer"] == pytest.approx(100 * jiwer.cer(references, hypotheses))
+    assert counts[2].rates()["wer"] == pytest.approx(100 * jiwer.wer(references, hypotheses))
+
+
+def test_divergence_is_reported_early(recipe: DistillL2S, tmp_path: Path) -> None:
+    recipe = changed(recipe, learning_rate=1e30, evaluate_every=5)
+    with pytest.raises(NonFiniteLoss, match="must be a finite number, but was nan by step 5"):
+        recipe.run(LocalRun(tmp_path / "run"))

@@ -1,0 +1,51 @@
+"""Bringing speech frames and text tokens to one length, for a whole batch at once."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from trainables.sequences import Sequences, mask_of
+
+
+def shrink(hidden: Sequences, labels: Int[Tensor, "batch frames"], dropped: tuple[int, ...]) -> Sequences:
+    """Mean of `hidden` over each maximal run of equal labels, runs of `dropped` labels left out (eq. 9).
+
+    `hidden` is (batch, frames, features), `labels` CTC's argmax; the result is (batch, frames, features),
+    as long as its input, with fewer valid positions. Where at most one run is left the valid frames stay
+    as they are: early in training CTC predicts only blanks, and there would be nothing to learn from.
+    """
+    batch, frames, _ = hidden.values.shape
+    kept = hidden.mask
+    for label in dropped:
+        kept = kept & (labels != label)
+    begins = torch.ones_like(kept)
+    begins[:, 1:] = labels[:, 1:] != labels[:, :-1]
+    # A kept frame is preceded by a kept one whenever their labels agree, so begins needs no look at `kept`.
+    starts = kept & begins
+    runs = starts.sum(dim=1)
+    too_few = (runs <= 1)[:, None]
+    kept = torch.where(too_few, hidden.mask, kept)
+    starts = torch.where(too_few, hidden.mask, starts)
+
+    segment = starts.cumsum(dim=1) - 1
+    # Frames that are left out go to one more segment at the end, which is cut off: no size depends on data.
+    segment = torch.where(kept, segment, frames)
+    flat = (segment + (frames + 1) * torch.arange(batch, device=segment.device)[:, None]).flatten()
+    width = hidden.values.shape[2]
+    sums = hidden.values.new_zeros(batch * (frames + 1), width).index_add(0, flat, hidden.values.flatten(0, 1))
+    sizes = hidden.values.new_zeros(batch * (frames + 1)).index_add(0, flat, torch.ones_like(flat, dtype=sums.dtype))
+    means = (sums / sizes.clamp(min=1)[:, None]).unflatten(0, (batch, frames + 1))[:, :frames]
+    return Sequences(means, starts.sum(dim=1))
+
+
+def nearest(hidden: Sequences, lengths: Int[Tensor, " batch"], time: int) -> Sequences:
+    """`hidden` stretched or thinned to `lengths` by nearest-neighbour interpolation (eq. 10).
+
+    Position i of the result, (batch, time, features), is position floor(i · L / lengths) of the input, L its
+    length: the rule of image processing, in either direction.
+    """
+    position = torch.arange(time, device=lengths.device)
+    index = position * hidden.lengths[:, None] // lengths.clamp(min=1)[:, None]
+    index = index.clamp(max=hidden.values.shape[1] - 1)[:, :, None].expand(-1, -1, hidden.values.shape[2])
+    values: Float[Tensor, "batch time features"] = hidden.values.gather(1, index)
+    return Sequences(values * mask_of(lengths, time)[:, :, None], lengths)

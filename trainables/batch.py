@@ -1,0 +1,65 @@
+"""What a corpus yields and what a model is given."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from trainables.sequences import Sequences
+
+FRAMES_PER_SECOND = 50
+"""Frame rate of all the speech encoders here: 20 ms a frame (wav2vec 2.0 §2, Whisper §2.2)."""
+
+
+class Utterance(NamedTuple):
+    """One recorded sentence as the corpus has it."""
+
+    id: str
+    audio: Path
+    seconds: float | None
+    """Duration, where the corpus states it."""
+    text: str
+    language: str
+    speaker: str
+
+
+class Rejected(NamedTuple):
+    """One row or clip that cannot be used, and why."""
+
+    id: str
+    reason: str
+    """A few words, the same for all of a kind, so that they can be counted."""
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Utterances side by side."""
+
+    ids: tuple[str, ...]
+    audio: Sequences
+    """(batch, samples) at 16 kHz, float32 in [-1, 1]."""
+    tokens: Sequences
+    """(batch, characters), int64."""
+    scale: Float[Tensor, " batch"]
+    """Each utterance's part in the loss: 1 / global batch, or 0 for a filler."""
+    texts: tuple[str, ...]
+    """Normalised transcripts: the references of evaluation."""
+    teacher: Sequences | None = None
+    """(batch, teacher tokens, teacher features), where a teacher takes part."""
+    masked: Bool[Tensor, "batch frames"] | None = None
+    """Frames of 20 ms to hide from the encoder (SpecAugment's time masks); None in evaluation."""
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on `device`."""
+        return replace(
+            self,
+            audio=self.audio.to(device),
+            tokens=self.tokens.to(device),
+            scale=self.scale.to(device, non_blocking=True),
+            teacher=self.teacher.to(device) if self.teacher else None,
+            masked=None if self.masked is None else self.masked.to(device, non_blocking=True),
+        )

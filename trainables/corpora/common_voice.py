@@ -1,0 +1,105 @@
+"""Mozilla Common Voice, any release (Ardila et al. 2020).
+
+A release unpacks to `cv-corpus-<version>-<date>/<locale>/` with `clips/` and one TSV file per split. A TSV
+has a header and no quoting; columns came and went, the three used here are in every release:
+
+    6.1:   client_id path sentence up_votes down_votes age gender accent locale segment
+    22.0:  client_id path sentence_id sentence sentence_domain up_votes … accents variant locale segment
+
+    00aa…f3 \t common_voice_cs_20487399.mp3 \t Oba muži byli zatčeni. \t 2 \t 0 \t \t \t \t cs \t
+"""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from trainables.batch import Rejected, Utterance
+from trainables.config import Config, Location
+
+Split = Literal["train", "valid", "test"]
+FILES: dict[Split, str] = {"train": "train.tsv", "valid": "dev.tsv", "test": "test.tsv"}
+REQUIRED = ("client_id", "path", "sentence")
+
+
+class CommonVoice(Config):
+    """One language of a Common Voice release."""
+
+    kind: Literal["common_voice"] = "common_voice"
+    root: Location
+    """Folder of the release: it holds one folder per locale."""
+    language: Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]+)*$")]
+    """Locale code, as the release's folder is named: cs, pt, zh-CN."""
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the language.
+
+        Raises ValueError when the root or the locale is not there.
+        """
+        root = Path(self.root)
+        if not root.is_dir():
+            raise ValueError(
+                f"The data root must be a folder with Common Voice locales, but {root} is none."
+            )
+        folder = root / self.language
+        if not folder.is_dir():
+            there = ", ".join(sorted(p.name for p in root.iterdir() if (p / "train.tsv").is_file()))
+            raise ValueError(
+                f"The language {self.language!r} must be a folder of {root}, but there is only: {there or 'none'}."
+            )
+        return folder
+
+    def release(self) -> str:
+        """What this data is called in tables: the line in `RELEASE.txt`, or the name of the root folder."""
+        label = Path(self.root) / "RELEASE.txt"
+        return label.read_text().strip() if label.is_file() else Path(self.root).resolve().name
+
+    def fingerprint(self) -> str:
+        """Digest of the three TSV files and of the names and sizes of the clips that they name."""
+        total = hashlib.sha256()
+        for split in FILES:
+            total.update(self._table(split).read_bytes())
+        clips = self.folder / "clips"
+        sizes = {p.name: p.stat().st_size for p in clips.iterdir()} if clips.is_dir() else {}
+        for split in FILES:
+            for row in self.utterances(split):
+                if isinstance(row, Utterance):
+                    total.update(f"{row.audio.name}:{sizes.get(row.audio.name)}\n".encode())
+        return total.hexdigest()[:16]
+
+    def utterances(self, split: Split) -> Iterator[Utterance | Rejected]:
+        """The rows of a split in the order of its file; a malformed row comes as `Rejected`.
+
+        Raises ValueError when the file is missing or its header lacks a column that is needed.
+        """
+        path, clips = self._table(split), self.folder / "clips"
+        with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+            header = next(file, "").rstrip("\r\n").split("\t")
+            if missing := [name for name in REQUIRED if name not in header]:
+                raise ValueError(f"The header of {path} must have {', '.join(missing)}, but is {header} instead.")
+            for number, line in enumerate(file, start=2):
+                yield parse(header, line, number, clips, self.language)
+
+    def _table(self, split: Split) -> Path:
+        path = self.folder / FILES[split]
+        if not path.is_file():
+            raise ValueError(f"The language {self.language!r} must have {FILES[split]}, but {path} does not exist.")
+        return path
+
+
+def parse(header: list[str], line: str, number: int, clips: Path, language: str) -> Utterance | Rejected:
+    """One line of a TSV, `number` counted from 1 as an editor does."""
+    fields = line.rstrip("\r\n").split("\t")
+    where = f"line {number}"
+    if len(fields) != len(header):
+        return Rejected(where, "malformed row", f"{len(fields)} fields, must be {len(header)}")
+    row = dict(zip(header, fields, strict=True))
+    name = row["path"]
+    if not name or "/" in name or "\\" in name or "\0" in name:
+        return Rejected(where, "malformed row", f"`path` must be a file name, but is {name!r}")
+    # Releases before 4 leave the extension out.
+    audio = clips / (name if "." in name else f"{name}.mp3")
+    return Utterance(audio.stem, audio, None, row["sentence"], language, row["client_id"])

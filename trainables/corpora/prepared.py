@@ -1,0 +1,191 @@
+"""A split on disk, ready to train from: 16-bit waveforms and normalised texts in one memory-mapped Arrow file.
+
+A prepared split is addressed by the hash of what made it. Its manifest is written last and holds the
+checksum of the data; clips that cannot be used are listed with their reasons in `quarantine.jsonl`.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, TypeVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import Field
+
+from trainables.batch import FRAMES_PER_SECOND, Rejected, Utterance
+from trainables.cache import building, cache_folder, sha256_of, write_atomically
+from trainables.config import Config, digest
+from trainables.corpora.audio import SAMPLE_RATE, UnusableAudio, decode
+from trainables.corpora.common_voice import CommonVoice, Split
+from trainables.corpora.text import Normaliser
+
+T = TypeVar("T")
+FORMAT = 1
+SCHEMA = pa.schema([
+    ("id", pa.string()), ("text", pa.string()), ("speaker", pa.string()), ("audio", pa.large_binary()),
+])  # fmt: skip
+
+
+class SplitPreparation(Config):
+    """Decode, resample, normalise and check one split of a corpus."""
+
+    corpus: CommonVoice
+    split: Split
+    normaliser: Normaliser
+    longest: Annotated[float, Field(gt=0)]
+    """Seconds; longer clips are quarantined."""
+
+    def __str__(self) -> str:
+        return f"{self.corpus.language} {self.split}"
+
+    def folder(self) -> Path:
+        """Where the prepared split lies, or will lie."""
+        return cache_folder() / "prepared" / digest({"format": FORMAT, **self.identity()})
+
+    def build(self) -> Path:
+        """The folder of the prepared split, made if it is not there.
+
+        Raises ValueError when no utterance is left, or when what is there is damaged.
+        """
+        with building(self.folder()) as folder:
+            if folder is not None:
+                self._write(folder)
+        PreparedSplit(self.folder()).verify()
+        return self.folder()
+
+    def summary(self) -> str:
+        """One line on what was prepared, for the person who waits."""
+        manifest = PreparedSplit(self.folder()).manifest
+        line = f"{manifest['utterances']} utterances, {manifest['seconds'] / 3600:.2f} h"
+        if rejected := manifest["quarantined"]:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in rejected.items())
+            line += f"; quarantined: {reasons} (listed in {self.folder() / 'quarantine.jsonl'})"
+        return line
+
+    def _write(self, folder: Path) -> None:
+        seconds, kept, rejected = 0.0, 0, []
+        with pa.OSFile(str(folder / "data.arrow"), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+            for items in _windows(self._clips(), 64):
+                clips = [item for item in items if isinstance(item, _Clip)]
+                rejected += [item for item in items if isinstance(item, Rejected)]
+                seconds += sum(len(clip.audio) for clip in clips) / 2 / SAMPLE_RATE
+                kept += len(clips)
+                if clips:
+                    writer.write_batch(pa.record_batch([list(column) for column in zip(*clips, strict=True)], schema=SCHEMA))
+        lines = [json.dumps(item._asdict(), ensure_ascii=False) + "\n" for item in rejected]
+        (folder / "quarantine.jsonl").write_text("".join(lines))
+        reasons = Counter(item.reason for item in rejected)
+        if not kept:
+            raise ValueError(f"{self} must have at least one usable clip, but has none: {dict(reasons)}.")
+        manifest = {
+            "format": FORMAT, "identity": self.identity(), "release": self.corpus.release(),
+            "utterances": kept, "seconds": seconds, "quarantined": dict(reasons.most_common()),
+            "sha256": sha256_of(folder / "data.arrow"), "bytes": (folder / "data.arrow").stat().st_size,
+        }  # fmt: skip
+        write_atomically(folder / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False))
+
+    def _clips(self) -> Iterator["_Clip | Rejected"]:
+        # libsndfile and soxr release the interpreter's lock, so threads keep all cores decoding; a window
+        # bounds what waits in memory.
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            for window in _windows(self.corpus.utterances(self.split), 256):
+                yield from pool.map(self._clip, window)
+
+    def _clip(self, utterance: Utterance | Rejected) -> "_Clip | Rejected":
+        if isinstance(utterance, Rejected):
+            return utterance
+        text = self.normaliser(utterance.text)
+        if not text:
+            return Rejected(utterance.id, "empty transcript", f"{utterance.text!r} has no letters left")
+        try:
+            audio = decode(utterance.audio, longest=self.longest)
+        except UnusableAudio as error:
+            return Rejected(utterance.id, error.reason, error.detail)
+        frames, needed = frames_of(len(audio)), frames_needed(text)
+        if frames < needed:
+            return Rejected(utterance.id, "transcript too long", f"needs {needed} frames, the clip has {frames}")
+        return _Clip(utterance.id, text, utterance.speaker, audio.tobytes())
+
+
+def _windows(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
+    iterator = iter(items)
+    while window := tuple(islice(iterator, size)):
+        yield window
+
+
+class _Clip(NamedTuple):
+    """A row of the Arrow file."""
+
+    id: str
+    text: str
+    speaker: str
+    audio: bytes
+
+
+def frames_of(samples: int) -> int:
+    """Frames that wav2vec 2.0's convolutions give: the fewest of all the encoder families here."""
+    return max(0, (samples - 400) // (SAMPLE_RATE // FRAMES_PER_SECOND) + 1)
+
+
+def frames_needed(text: str) -> int:
+    """The fewest frames that CTC can emit a text in: repeated characters need a blank between them."""
+    return len(text) + sum(a == b for a, b in zip(text, text[1:], strict=False))
+
+
+@dataclass(frozen=True)
+class PreparedSplit:
+    """A prepared split as memory-mapped columns; nothing is read before it is asked for."""
+
+    folder: Path
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """What was prepared, from what, and its checksum."""
+        return json.loads((self.folder / "manifest.json").read_text())
+
+    @cached_property
+    def _table(self) -> pa.Table:
+        path = self.folder / "data.arrow"
+        if path.stat().st_size != self.manifest["bytes"]:
+            raise ValueError(_damaged(path, f"has {path.stat().st_size} bytes"))
+        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
+    def verify(self) -> None:
+        """Raises ValueError when the data is not what was written."""
+        path = self.folder / "data.arrow"
+        if (found := sha256_of(path)) != self.manifest["sha256"]:
+            raise ValueError(_damaged(path, f"has SHA-256 {found}"))
+
+    def __len__(self) -> int:
+        return self._table.num_rows
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """The utterances' identifiers."""
+        return self._table["id"].to_pylist()
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """The normalised transcripts."""
+        return self._table["text"].to_pylist()
+
+    @cached_property
+    def samples(self) -> NDArray[np.int64]:
+        """The clips' lengths at 16 kHz."""
+        return np.array([len(self.audio(i)) for i in range(len(self))])
+
+    def audio(self, index: int) -> NDArray[np.int16]:
+        """The waveform of one utterance: a view of the file."""
+        return np.frombuffer(self._table["audio"][index].as_buffer(), np.int16)
+
+
+def _damaged(path: Path, found: str) -> str:
+    return f"{path} must be as its manifest says, but {found} instead; delete its folder to prepare it again."

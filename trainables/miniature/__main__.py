@@ -1,0 +1,40 @@
+"""The command `python -m trainables.miniature`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from trainables.cache import cache_folder
+from trainables.miniature import build
+from trainables.miniature.downloads import DownloadError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Build the miniature and say where it is."""
+    parser = argparse.ArgumentParser(
+        prog="python -m trainables.miniature",
+        description="Build, once, a small corpus of real speech and two small pretrained models.",
+    )
+    parser.add_argument(
+        "--cache", type=Path, metavar="FOLDER", help=f"where to build (default: {cache_folder()})"
+    )
+    parser.add_argument(
+        "--synthetic", action="store_true", help="synthetic speech instead of the real recordings"
+    )
+    options = parser.parse_args(arguments)
+    cache = options.cache.expanduser().absolute() if options.cache else None
+    try:
+        miniature = build(cache, synthetic=options.synthetic, say=lambda line: print(line, flush=True))
+    except (DownloadError, OSError) as error:  # OSError: no space, no permission
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted; nothing half-made is left, and the next run goes on from here.", file=sys.stderr)
+        return 130
+    for name, folder in miniature._asdict().items():
+        print(f"{name}: {folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""Choi & Park, *Distilling a Pretrained Language Model to a Multilingual ASR Model* (Interspeech 2022).
+
+A speech encoder is fine-tuned with CTC while its shrunk hidden states are regressed onto those that a frozen
+language model has over the transcript: L = L_CTC + λ · L_KD (eq. 14).
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from trainables.batch import Batch
+from trainables.corpora.batching import Batching, ByCount, Loader, TimeMasking
+from trainables.corpora.common_voice import CommonVoice, Split
+from trainables.corpora.prepared import PreparedSplit, SplitPreparation
+from trainables.corpora.text import CharacterVocabulary, Letters, Normaliser
+from trainables.decoding import greedy
+from trainables.losses.regression import AlignedRegression, AlignedRegressionLoss
+from trainables.metrics import ErrorCounts
+from trainables.optimisation import Optimisation
+from trainables.recipes.recipe import Preparation, Recipe
+from trainables.run import Run
+from trainables.students.ctc import CTCModel, CTCStudent, Encoded
+from trainables.teachers.features import CachedFeatures, FeaturePreparation
+from trainables.teachers.language_model import LanguageModel
+from trainables.training import Losses, Task, World, evaluate, fit
+
+
+class DistillL2S(Recipe):
+    """One cell of Table 1: a language, a student, a teacher and λ."""
+
+    corpus: CommonVoice
+    student: CTCStudent
+    teacher: LanguageModel
+    distillation: AlignedRegression = AlignedRegression()
+    weight: Annotated[float, Field(ge=0)] = 0.5
+    """λ, the weight of the distillation loss (eq. 14); at 0 no teacher takes part."""
+    normaliser: Normaliser = Letters()
+    longest_training_clip: Annotated[float, Field(gt=0)] = 10.0
+    """Seconds; longer clips are left out of training, and only there."""
+    longest_clip: Annotated[float, Field(gt=0, le=30)] = 30.0
+    """Seconds; longer clips are left out of validation and test too."""
+    batching: Batching = ByCount(utterances=24)
+    masking: TimeMasking = TimeMasking()
+    optimisation: Optimisation = Optimisation()
+    selection: Literal["cer", "wer"] = "cer"
+    """What the best checkpoint is best in, on the validation split (the released code takes WER)."""
+    evaluation_seconds: Annotated[float, Field(gt=0)] = 240.0
+    """Padded seconds in one batch of evaluation; no part in the result."""
+    seed: Annotated[int, Field(ge=0)] = 1
+
+    def __str__(self) -> str:
+        if not self.weight:
+            how = "from scratch" if self.student.encoder.kind == "scratch" else "fine-tuned"
+        else:
+            how = f"distilled, λ = {self.weight:g}"
+        return f"{self.corpus.language}, {how}, seed {self.seed}"
+
+    def split(self, split: Split) -> SplitPreparation:
+        """One prepared split."""
+        longest = self.longest_training_clip if split == "train" else self.longest_clip
+        return SplitPreparation(corpus=self.corpus, split=split, normaliser=self.normaliser, longest=longest)
+
+    def features(self) -> FeaturePreparation:
+        """The teacher's hidden states over the training transcripts."""
+        return FeaturePreparation(teacher=self.teacher, split=self.split("train"))
+
+    def preparations(self) -> tuple[Preparation, ...]:
+        """The three splits and, where a teacher takes part, its features."""
+        splits = self.split("train"), self.split("valid"), self.split("test")
+        return (*splits, self.features()) if self.weight else splits
+
+    def run(self, run: Run) -> dict[str, float]:
+        """Train, keep the student with the best validation error, test it."""
+        world = World.here()
+        train, valid, test = (PreparedSplit(self.split(s).build()) for s in ("train", "valid", "test"))
+        # As in the released code, which counts characters over both.
+        vocabulary = CharacterVocabulary.of([*train.texts, *valid.texts])
+        features = CachedFeatures(self.features().build()) if self.weight else None
+        torch.manual_seed(self.seed)
+        task = self.task(vocabulary)
+        loader = Loader(train, vocabulary, features, self.masking)
+        shares = self.optimisation.accumulation * world.size
+        progress = fit(
+            task,
+            train=lambda step: loader.training(
+                self.batching,
+                seed=self.seed,
+                start=step,
+                share=shares,
+                shares=tuple(range(world.rank, shares, world.size)),
+            ),
+            valid=lambda: self._evaluation(valid, vocabulary, world),
+            optimisation=self.optimisation,
+            selection=self.selection,
+            seed=self.seed,
+            run=run,
+            world=world,
+        )
+        rates = evaluate(task, self._evaluation(test, vocabulary, world), world, self.optimisation.precision)
+        result = {
+            "step": float(self.optimisation.steps),
+            "test_cer": rates["cer"],
+            "test_wer": rates["wer"],
+            f"best_valid_{self.selection}": progress.best,
+            "best_step": float(progress.best_step),
+        }
+        run.report(result, step=self.optimisation.steps)
+        return result
+
+    def task(self, vocabulary: CharacterVocabulary) -> "DistillL2STask":
+        """The student with its losses."""
+        student = self.student.build(vocabulary)
+        distillation = None
+        if self.weight:
+            dropped = (vocabulary.blank, vocabulary.unknown)
+            distillation = self.distillation.build(
+                student=student.width, teacher=self.teacher.features(), dropped=dropped
+            )
+        return DistillL2STask(student, distillation, self.weight, vocabulary)
+
+    def _evaluation(self, split: PreparedSplit, vocabulary: CharacterVocabulary, world: World) -> Iterator[Batch]:
+        return Loader(split, vocabulary).evaluation(
+            seconds=self.evaluation_seconds, rank=world.rank, world_size=world.size
+        )
+
+
+class DistillL2STask(Task):
+    """CTC and the distance to the teacher, each a mean over the utterances of the global batch."""
+
+    def __init__(
+        self, student: CTCModel, distillation: AlignedRegressionLoss | None, weight: float, vocabulary: CharacterVocabulary
+    ) -> None:
+        super().__init__()
+        self.student, self.distillation = student, distillation
+        self.weight, self.vocabulary = weight, vocabulary
+
+    @property
+    def encoder(self) -> torch.nn.Module:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The pretrained part."""
+        return self.student.encoder
+
+    def forward(self, batch: Batch) -> Losses:
+        """L = L_CTC + λ · L_KD (eq. 14), L_CTC divided by the transcript's length as in the released code."""
+        encoded = self.student(batch)
+        ctc = ctc_loss(encoded, batch, self.vocabulary.blank)
+        terms = {"ctc": (ctc * batch.scale).sum()}
+        total = terms["ctc"]
+        if self.distillation is not None:
+            assert batch.teacher is not None
+            labels = encoded.logits.values.argmax(dim=2)
+            distance = self.distillation(encoded.hidden, batch.teacher, labels)
+            terms["distillation"] = (distance * batch.scale).sum()
+            total = total + self.weight * terms["distillation"]
+        return Losses(total, terms)
+
+    def evaluate(self, batches: Iterator[Batch]) -> dict[str, float]:
+        """CER and WER in percent of greedy decoding (§3.5: no language model)."""
+        counts = ErrorCounts()
+        for batch in batches:
+            logits = self.student(batch).logits
+            counts.add(batch.texts, greedy(logits.values.argmax(dim=2), logits.lengths, self.vocabulary))
+        return counts.rates()
+
+
+def ctc_loss(encoded: Encoded, batch: Batch, blank: int) -> Float[Tensor, " batch"]:
+    """CTC of each utterance per character (eq. 12), in float32; 0 where no path fits the frames."""
+    with torch.autocast(encoded.logits.values.device.type, enabled=False):
+        loss = functional.ctc_loss(
+            encoded.logits.values.float().log_softmax(dim=2).transpose(0, 1),
+            batch.tokens.values,
+            encoded.logits.lengths,
+            batch.tokens.lengths,
+            blank=blank,
+            reduction="none",
+            zero_infinity=True,
+        )
+    return loss / batch.tokens.lengths.clamp(min=1)

@@ -1,0 +1,59 @@
+"""One trial's link to whoever runs it."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+
+@runtime_checkable
+class Run(Protocol):
+    """What a recipe may ask of its runner. Every rank calls it; only rank 0 brings a checkpoint."""
+
+    def report(self, metrics: Mapping[str, float], *, step: int, checkpoint: Path | None = None) -> None:
+        """Record `metrics` at `step`; commit a copy of the folder `checkpoint`, if there is one."""
+        ...
+
+    def resume(self) -> Path | None:
+        """Folder of the last committed checkpoint, or None at the first start."""
+        ...
+
+
+class LocalRun:
+    """A run in a folder: `metrics.jsonl`, a line a report, and the last two of `checkpoints/step-N`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.leads = int(os.environ.get("RANK", "0")) == 0
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+
+    def report(self, metrics: Mapping[str, float], *, step: int, checkpoint: Path | None = None) -> None:
+        """See `Run.report`. The checkpoint is copied under another name and renamed when it is whole."""
+        if not self.leads:
+            return
+        if checkpoint is not None:
+            final = self.folder / "checkpoints" / f"step-{step:08d}"
+            partial = final.with_suffix(".partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(checkpoint, partial)
+            shutil.rmtree(final, ignore_errors=True)
+            partial.rename(final)
+            for old in self._committed()[:-2]:
+                shutil.rmtree(old)
+        with (self.folder / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps({"step": step, **metrics}) + "\n")
+
+    def resume(self) -> Path | None:
+        """See `Run.resume`."""
+        committed = self._committed()
+        return committed[-1] if committed else None
+
+    def metrics(self) -> list[dict[str, float]]:
+        """Everything reported so far, in order."""
+        path = self.folder / "metrics.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def _committed(self) -> list[Path]:
+        return sorted(p for p in (self.folder / "checkpoints").glob("step-*") if p.suffix != ".partial")

@@ -1,0 +1,168 @@
+"""Speech encoders with a linear CTC head (eq. 5 and 6)."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+
+from trainables.batch import Batch
+from trainables.config import Config, Location
+from trainables.corpora.text import CharacterVocabulary
+from trainables.sequences import Sequences
+from trainables.students.encoders import Wav2Vec2BertEncoder, WaveformEncoder, WhisperFrames
+from trainables.weights import Sha256, check, fingerprint, locate
+
+FAMILIES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio", "wav2vec2-bert", "whisper")
+Probability = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Pretrained(Config):
+    """An encoder with its pretrained weights (§3.3: XLSR-53, 24 layers of 1024)."""
+
+    kind: Literal["pretrained"] = "pretrained"
+    model: Location
+    """Folder or hub name."""
+    bin_sha256: Sha256 | None = None
+    """Digest of a trusted pytorch_model.bin, where there are no safetensors."""
+
+    def fingerprint(self) -> str:
+        """Digest of the weights."""
+        return fingerprint(self.model, self.bin_sha256)
+
+    def build(self, **overrides: Any) -> PreTrainedModel:  # noqa: ANN401 - fields of a transformers config
+        """The encoder, with `overrides` in its config."""
+        folder = check(locate(self.model), self.bin_sha256)
+        return AutoModel.from_pretrained(
+            folder,
+            config=architecture(self.model, overrides),
+            local_files_only=True,
+            use_safetensors=self.bin_sha256 is None,
+            dtype=torch.float32,
+            attn_implementation=attention(),
+        )
+
+
+class Scratch(Config):
+    """The same architecture with random weights: the paper's weak baseline (§3.5)."""
+
+    kind: Literal["scratch"] = "scratch"
+    model: Location
+    """Folder or hub name whose config gives the architecture."""
+
+    def fingerprint(self) -> str:
+        """The architecture itself."""
+        values = architecture(self.model, {}).to_diff_dict()
+        return str(sorted((k, str(v)) for k, v in values.items() if not k.startswith(("_", "transformers"))))
+
+    def build(self, **overrides: Any) -> PreTrainedModel:  # noqa: ANN401 - fields of a transformers config
+        """The encoder, with `overrides` in its config; its weights come from torch's generator."""
+        return AutoModel.from_config(
+            architecture(self.model, overrides), dtype=torch.float32, attn_implementation=attention()
+        )
+
+
+Encoder = Annotated[Pretrained | Scratch, Field(discriminator="kind")]
+
+
+class Regularisation(Config):
+    """Dropout inside the encoder (the released code's values, which follow XLSR's)."""
+
+    attention: Probability = 0.1
+    hidden: Probability = 0.1
+    activation: Probability = 0.0
+    projection: Probability = 0.0
+    """On the projected output of the convolutions."""
+    layers: Probability = 0.1
+    """Layerdrop."""
+
+    def overrides(self, config: PretrainedConfig) -> dict[str, float]:
+        """The same in the field names of a family's config."""
+        whisper = config.model_type == "whisper"
+        names = {
+            "attention_dropout": self.attention,
+            "dropout" if whisper else "hidden_dropout": self.hidden,
+            "activation_dropout": self.activation,
+            "feat_proj_dropout": self.projection,
+            "encoder_layerdrop" if whisper else "layerdrop": self.layers,
+            # Hidden frames are drawn by the loader. A family creates its mask embedding only if this is not 0.
+            "mask_time_prob": 0.05,
+            "mask_feature_prob": 0.0,
+        }
+        return {name: value for name, value in names.items() if hasattr(config, name)}
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What a student makes of a batch."""
+
+    hidden: Sequences
+    """H^SM, (batch, frames, D_SM)."""
+    logits: Sequences
+    """f, (batch, frames, vocabulary)."""
+
+
+class CTCStudent(Config):
+    """A transformers encoder of one of `FAMILIES` and a linear head over characters."""
+
+    kind: Literal["ctc"] = "ctc"
+    encoder: Encoder
+    regularisation: Regularisation = Regularisation()
+    freeze_feature_encoder: bool = True
+    """Keep the convolutions over the waveform as they are (XLSR §3; Whisper has none to freeze)."""
+
+    def build(self, vocabulary: CharacterVocabulary) -> "CTCModel":
+        """The student for this vocabulary.
+
+        Raises ValueError when the family is unknown or the weights are missing.
+        """
+        overrides = self.regularisation.overrides(architecture(self.encoder.model, {}))
+        model = self.encoder.build(**overrides)
+        if hasattr(model.config, "mask_time_prob"):
+            model.config.mask_time_prob = 0.0
+        # From scratch nothing was learned that freezing could keep.
+        if self.freeze_feature_encoder and self.encoder.kind == "pretrained" and hasattr(model, "feature_extractor"):
+            model.feature_extractor._freeze_parameters()
+        return CTCModel(model, len(vocabulary))
+
+
+def attention() -> str:
+    """transformers' name of the quickest attention here: on a CPU, torch's fused kernel is the slower one."""
+    return "sdpa" if torch.cuda.is_available() else "eager"
+
+
+def architecture(name: str, overrides: dict[str, Any]) -> PretrainedConfig:
+    """The config of a model of one of `FAMILIES`.
+
+    Raises ValueError for any other family.
+    """
+    folder = locate(name)
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"A model folder must have config.json, but {folder} has none.")
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, **overrides)
+    if config.model_type not in FAMILIES:
+        raise ValueError(f"A student must be one of {', '.join(FAMILIES)}, but {name} is {config.model_type!r}.")
+    return config
+
+
+class CTCModel(nn.Module):
+    """Encoder and head."""
+
+    def __init__(self, model: PreTrainedModel, vocabulary: int) -> None:
+        super().__init__()
+        match model.config.model_type:
+            case "whisper":
+                self.encoder, self.width = WhisperFrames(model.get_encoder()), model.config.d_model
+            case "wav2vec2-bert":
+                self.encoder, self.width = Wav2Vec2BertEncoder(model), model.config.hidden_size
+            case _:
+                self.encoder, self.width = WaveformEncoder(model), model.config.hidden_size
+        self.dropout = nn.Dropout(getattr(model.config, "final_dropout", 0.0))
+        self.head = nn.Linear(self.width, vocabulary)  # W_h, b_h of eq. 6
+
+    def forward(self, batch: Batch) -> Encoded:
+        """Hidden states and logits of a batch."""
+        hidden = self.encoder(batch.audio, batch.masked)
+        return Encoded(hidden, Sequences(self.head(self.dropout(hidden.values)), hidden.lengths))

@@ -1,0 +1,1 @@
+"""Frozen models whose hidden states a student learns from."""

@@ -1,0 +1,102 @@
+"""Teacher features of a whole split: computed once and cached, or online."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from trainables.cache import building, cache_folder, sha256_of, write_atomically
+from trainables.config import Config, digest
+from trainables.corpora.batching import Indices
+from trainables.corpora.prepared import PreparedSplit, SplitPreparation
+from trainables.sequences import Sequences
+from trainables.teachers.language_model import LanguageModel, TextTeacher
+
+FORMAT = 1
+TEXTS_AT_ONCE = 64
+
+
+class FeaturePreparation(Config):
+    """The teacher's hidden states over the transcripts of a prepared split, in half precision."""
+
+    teacher: LanguageModel
+    split: SplitPreparation
+
+    def __str__(self) -> str:
+        return f"{self.split} teacher"
+
+    def folder(self) -> Path:
+        """Where the features lie, or will lie."""
+        return cache_folder() / "features" / digest({"format": FORMAT, **self.identity()})
+
+    def build(self) -> Path:
+        """The folder of the features, made if it is not there.
+
+        Raises ValueError when what is there is damaged.
+        """
+        split = PreparedSplit(self.split.build())
+        with building(self.folder()) as folder:
+            if folder is not None:
+                self._write(folder, split)
+        CachedFeatures(self.folder()).verify()
+        return self.folder()
+
+    def summary(self) -> str:
+        """One line on what was prepared, for the person who waits."""
+        values = CachedFeatures(self.folder()).values
+        return f"{len(values)} hidden states of {values.shape[1]} ({values.nbytes / 2**20:.0f} MiB)"
+
+    def _write(self, folder: Path, split: PreparedSplit) -> None:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        teacher = self.teacher.build().to(device)
+        features: list[np.ndarray] = [np.empty(0)] * len(split)
+        by_length = sorted(range(len(split)), key=lambda i: len(split.texts[i]))
+        for start in range(0, len(by_length), TEXTS_AT_ONCE):
+            indices = by_length[start : start + TEXTS_AT_ONCE]
+            hidden = teacher([split.texts[i] for i in indices])
+            values, lengths = hidden.values.half().cpu().numpy(), hidden.lengths.tolist()
+            for i, row, length in zip(indices, values, lengths, strict=True):
+                features[i] = row[:length].copy()
+        np.save(folder / "values.npy", np.concatenate(features))
+        np.save(folder / "ends.npy", np.cumsum([len(f) for f in features]))
+        files = {name: sha256_of(folder / name) for name in ("values.npy", "ends.npy")}
+        manifest = {"format": FORMAT, "identity": self.identity(), "sha256": files}
+        write_atomically(folder / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False))
+
+
+class CachedFeatures:
+    """A feature source that reads what `FeaturePreparation` wrote, memory-mapped."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.values = np.load(folder / "values.npy", mmap_mode="r")
+        self.ends = np.load(folder / "ends.npy")
+
+    def __call__(self, indices: Indices) -> Sequences:
+        """Hidden states (batch, tokens, features), float32."""
+        starts = np.concatenate([[0], self.ends[:-1]])
+        rows = [self.values[starts[i] : self.ends[i]].astype(np.float32) for i in indices]
+        return Sequences.stack([torch.from_numpy(row) for row in rows])
+
+    def verify(self) -> None:
+        """Raises ValueError when the features are not what was written."""
+        for name, expected in json.loads((self.folder / "manifest.json").read_text())["sha256"].items():
+            if (found := sha256_of(self.folder / name)) != expected:
+                raise ValueError(
+                    f"{self.folder / name} must have SHA-256 {expected}, but has {found} instead; "
+                    "delete its folder to prepare it again."
+                )
+
+
+@dataclass(frozen=True)
+class OnlineFeatures:
+    """A feature source that asks the teacher each time."""
+
+    teacher: TextTeacher
+    split: PreparedSplit
+
+    def __call__(self, indices: Indices) -> Sequences:
+        """Hidden states (batch, tokens, features), float32."""
+        return self.teacher([self.split.texts[i] for i in indices])

@@ -1,0 +1,100 @@
+"""Tiny corpora and tiny models, for tests and for smoke runs: everything is made here, from nothing."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import (
+    BertConfig,
+    BertModel,
+    PreTrainedTokenizerFast,
+    Wav2Vec2Config,
+    Wav2Vec2Model,
+    WhisperConfig,
+    WhisperModel,
+)
+
+from trainables.corpora.audio import SAMPLE_RATE
+
+COLUMNS = (
+    "client_id", "path", "sentence_id", "sentence", "sentence_domain", "up_votes", "down_votes", "age", "gender",
+    "accents", "variant", "locale", "segment",
+)  # fmt: skip
+LETTERS = "abcdefghij"
+SECONDS_PER_LETTER = 0.12
+WORDS = ("abba", "cafe", "deed", "fig", "hide", "jig", "acid", "bead", "chief", "edge", "head", "gaffe")
+
+
+def tone(text: str) -> np.ndarray:
+    """A waveform at 16 kHz in which every letter has its own pitch: speech that a tiny model can learn."""
+    time = np.arange(int(SECONDS_PER_LETTER * SAMPLE_RATE)) / SAMPLE_RATE
+    envelope = np.sin(np.pi * time / SECONDS_PER_LETTER)
+    silence = np.zeros_like(time)
+    letters = [envelope * np.sin(2 * np.pi * (300 + 170 * LETTERS.index(c)) * time) if c in LETTERS else silence for c in text]
+    return (0.5 * np.concatenate([silence, *letters, silence])).astype(np.float32)
+
+
+def corpus(root: Path, language: str = "cs", *, sizes: Sequence[int] = (24, 8, 8), seed: int = 1) -> Path:
+    """A release in Common Voice's layout with train, dev and test of these sizes, spoken in tones."""
+    random = np.random.default_rng(seed)
+    folder = root / language
+    (folder / "clips").mkdir(parents=True)
+    for name, size in zip(("train", "dev", "test"), sizes, strict=True):
+        lines = ["\t".join(COLUMNS)]
+        for i in range(size):
+            text = " ".join(random.choice(WORDS, size=random.integers(1, 4)))
+            clip = f"common_voice_{language}_{name}_{i}.wav"
+            soundfile.write(folder / "clips" / clip, tone(text), SAMPLE_RATE)
+            row = {"client_id": f"speaker{i % 3}", "path": clip, "sentence": text.capitalize() + ".", "locale": language}
+            lines.append("\t".join(row.get(column, "") for column in COLUMNS))
+        (folder / f"{name}.tsv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def wav2vec2(folder: Path, **changes: object) -> Path:
+    """A wav2vec 2.0 of a few thousand weights, with XLSR's layer norms and its 20 ms frames."""
+    fields = {
+        "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
+        "conv_dim": (8,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2,
+        "feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True,
+    }  # fmt: skip
+    torch.manual_seed(0)
+    Wav2Vec2Model(Wav2Vec2Config(**{**fields, **changes})).save_pretrained(folder)
+    return folder
+
+
+def whisper(folder: Path, width: int = 32) -> Path:
+    """A Whisper whose encoder has two layers."""
+    config = WhisperConfig(
+        vocab_size=64, d_model=width, encoder_layers=2, decoder_layers=1, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=2 * width, decoder_ffn_dim=2 * width, num_mel_bins=40,
+        pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    WhisperModel(config).save_pretrained(folder)
+    return folder
+
+
+def bert(folder: Path, width: int = 12) -> Path:
+    """A BERT over single letters, with its tokenizer."""
+    pieces = ["<s>", "</s>", "<unk>", "<pad>", "▁", *LETTERS]
+    tokenizer = Tokenizer(models.WordLevel({piece: i for i, piece in enumerate(pieces)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), pre_tokenizers.Split("", "isolated")])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)]
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token="<pad>",
+        model_max_length=64,
+    )  # fmt: skip
+    fast.save_pretrained(folder)
+    config = BertConfig(
+        vocab_size=len(pieces), hidden_size=width, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=2 * width, max_position_embeddings=64, pad_token_id=3,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    BertModel(config).save_pretrained(folder)
+    return folder

@@ -1,0 +1,228 @@
+"""`fit`: the only training loop.
+
+The task owns the mathematics, the loop owns time. Everything random is seeded from (seed, step, share), so
+a resumed run needs no generator's state, and its steps are those of an undisturbed one.
+"""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from trainables.batch import Batch
+from trainables.corpora.audio import SAMPLE_RATE
+from trainables.metrics import reduced
+from trainables.optimisation import Optimisation
+from trainables.run import Run
+
+
+CHECK_EVERY = 50
+"""Steps between looks at whether the loss is still a number: each makes the host wait for the device."""
+
+
+class NonFiniteLoss(RuntimeError):
+    """Training has diverged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """One micro-batch's part of the loss of its global batch: sums over utterances, each times its scale."""
+
+    total: Float[Tensor, ""]
+    terms: dict[str, Float[Tensor, ""]]
+
+
+class Task(nn.Module):
+    """What `fit` trains: a student and its losses."""
+
+    student: nn.Module
+    encoder: nn.Module
+    """The part of the student that may be pretrained."""
+
+    def forward(self, batch: Batch) -> Losses:
+        """The losses of a micro-batch."""
+        raise NotImplementedError
+
+    def evaluate(self, batches: Iterator[Batch]) -> dict[str, float]:
+        """Error rates over all ranks; every rank calls it with its part."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The workers that train one model together, and this one's place and device."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @classmethod
+    def here(cls) -> "World":
+        """From torch.distributed, or alone where it is not initialised."""
+        together = distributed.is_initialized()
+        device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+        return cls(distributed.get_rank() if together else 0, distributed.get_world_size() if together else 1, device)
+
+    def precision(self, wanted: str) -> AbstractContextManager[Any]:
+        """bfloat16 autocast where it is `wanted` and the device has it, else float32."""
+        cuda = self.device.type == "cuda"
+        if wanted == "float32":
+            return nullcontext()
+        if torch.cuda.is_bf16_supported() if cuda else torch.cpu._is_avx512_bf16_supported():
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return nullcontext()
+
+
+@dataclass
+class Progress:
+    """Where training stands: all that is not in the model or the optimiser."""
+
+    step: int = 0
+    """Steps done."""
+    best: float = float("inf")
+    best_step: int = 0
+    best_student: dict[str, Tensor] = field(default_factory=dict)
+
+
+def fit(
+    task: Task,
+    *,
+    train: Callable[[int], Iterator[list[Batch]]],
+    valid: Callable[[], Iterator[Batch]],
+    optimisation: Optimisation,
+    selection: Literal["cer", "wer"],
+    seed: int,
+    run: Run,
+    world: World,
+) -> Progress:
+    """Train `task` in place, from the run's last checkpoint on, and leave its best student in it.
+
+    `train(step)` yields this rank's micro-batches of each step from `step` on; `valid()` its part of the
+    validation split, whose `selection` in percent decides which student is the best.
+    Raises NonFiniteLoss, naming the step, when the loss is no longer a number.
+    """
+    task.to(world.device)
+    optimiser = optimisation.build(task, task.encoder)
+    progress = _resume(run.resume(), task, optimiser)
+    # Layerdrop and time masks leave parameters without a gradient in some steps.
+    model = DistributedDataParallel(task, find_unused_parameters=True) if world.size > 1 else task
+    meter = Meter()
+    task.train()
+    for micro_batches in train(progress.step):
+        if progress.step >= optimisation.steps:
+            break
+        for group in optimiser.param_groups:
+            group["lr"] = group["peak"] * optimisation.factor(progress.step)
+        for i, batch in enumerate(micro_batches):
+            _seed(seed, progress.step, i * world.size + world.rank)
+            last = i == len(micro_batches) - 1
+            with nullcontext() if last or world.size == 1 else model.no_sync():  # pyright: ignore
+                with world.precision(optimisation.precision):
+                    losses: Losses = model(batch.to(world.device))
+                # DistributedDataParallel averages the gradients of ranks whose losses are parts of one sum.
+                (losses.total * world.size).backward()
+            meter.add(losses, batch)
+        torch.nn.utils.clip_grad_norm_(task.parameters(), optimisation.clip)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        progress.step += 1
+        if progress.step % CHECK_EVERY == 0:
+            meter.check(progress.step)
+        if progress.step % optimisation.evaluate_every == 0 or progress.step == optimisation.steps:
+            metrics = meter.read(progress.step)
+            metrics |= {f"valid_{k}": v for k, v in evaluate(task, valid(), world, optimisation.precision).items()}
+            _keep_best(task, progress, metrics[f"valid_{selection}"])
+            metrics |= {"learning_rate": optimiser.param_groups[0]["lr"], "best_step": progress.best_step}
+            _commit(run, metrics, task, optimiser, progress, world)
+            meter = Meter()
+    task.student.load_state_dict(progress.best_student)
+    return progress
+
+
+def evaluate(task: Task, batches: Iterator[Batch], world: World, precision: str) -> dict[str, float]:
+    """`task.evaluate` without gradients and in evaluation mode."""
+    task.eval()
+    with torch.no_grad(), world.precision(precision):
+        metrics = task.evaluate(batch.to(world.device) for batch in batches)
+    task.train()
+    return metrics
+
+
+class Meter:
+    """Means of the losses since the last reading, summed on the device so that no step waits for it."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.utterance_scale, self.seconds, self.begun = 0.0, 0.0, time.perf_counter()
+
+    def add(self, losses: Losses, batch: Batch) -> None:
+        """Count a micro-batch."""
+        for name, value in {"loss": losses.total, **losses.terms}.items():
+            self.sums[name] = self.sums.get(name, torch.zeros((), device=value.device)) + value.detach().double()
+        self.utterance_scale += float(batch.scale.sum())
+        self.seconds += float(batch.audio.lengths.sum()) / SAMPLE_RATE
+
+    def check(self, step: int) -> None:
+        """Raises NonFiniteLoss if any loss so far was not a number."""
+        for name, value in self.sums.items():
+            if not torch.isfinite(value):
+                raise NonFiniteLoss(f"The {name} must be a finite number, but was {float(value)} by step {step}.")
+
+    def read(self, step: int) -> dict[str, float]:
+        """Means over all ranks."""
+        self.check(step)
+        names = sorted(self.sums)
+        values = torch.stack([self.sums[name].cpu() for name in names])
+        extra = torch.tensor([self.utterance_scale, self.seconds], dtype=torch.float64)
+        totals = reduced(torch.cat([values, extra])).tolist()
+        steps, seconds = totals[-2:]
+        means = {f"train_{name}": total / steps for name, total in zip(names, totals, strict=False)}
+        return {**means, "audio_seconds_per_second": seconds / (time.perf_counter() - self.begun)}
+
+
+def _seed(seed: int, step: int, share: int) -> None:
+    state = np.random.SeedSequence((seed, step, share)).generate_state(1, np.uint64)
+    torch.manual_seed(int(state[0]))
+
+
+def _keep_best(task: Task, progress: Progress, value: float) -> None:
+    if value < progress.best:
+        progress.best, progress.best_step = value, progress.step
+        progress.best_student = {k: v.detach().cpu().clone() for k, v in task.student.state_dict().items()}
+
+
+def _commit(
+    run: Run, metrics: dict[str, float], task: Task, optimiser: torch.optim.Optimizer, progress: Progress, world: World
+) -> None:
+    if world.rank != 0:
+        run.report(metrics, step=progress.step)
+        return
+    folder = Path(tempfile.mkdtemp(prefix="checkpoint-"))
+    try:
+        state = {
+            "task": task.state_dict(), "optimiser": optimiser.state_dict(), "step": progress.step,
+            "best": progress.best, "best_step": progress.best_step, "best_student": progress.best_student,
+        }  # fmt: skip
+        torch.save(state, folder / "state.pt")
+        run.report(metrics, step=progress.step, checkpoint=folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _resume(checkpoint: Path | None, task: Task, optimiser: torch.optim.Optimizer) -> Progress:
+    if checkpoint is None:
+        return Progress()
+    state = torch.load(checkpoint / "state.pt", map_location="cpu", weights_only=True)
+    task.load_state_dict(state["task"])
+    optimiser.load_state_dict(state["optimiser"])
+    return Progress(state["step"], state["best"], state["best_step"], state["best_student"])
