@@ -1,6 +1,5 @@
 """The options that every sweep script shares, and how a script turns them into a study."""
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -45,18 +44,15 @@ class StudyOptions(BaseModel):
         return Resources(self.workers, self.cpus, gpus if self.gpus is None else self.gpus)
 
 
-O = TypeVar("O", bound=StudyOptions)
-
-
-class Unusable(ValueError):
-    """What a person gave cannot be used; the message is for them."""
+Options = TypeVar("Options", bound=StudyOptions)
 
 
 def main(
-    options: type[O],
-    plan: Callable[[O], tuple[Sweep, Layout, Sequence[str]]],
+    options: type[Options],
+    plan: Callable[[Options], tuple[Sweep, Layout, Sequence[str]]],
     folder_run: Callable[[Path], Any],
     explain: Callable[[ValidationError], str],
+    arguments: Sequence[str] | None = None,
 ) -> int:
     """Parse the options, plan the study, run what is missing of it, and show its table.
 
@@ -65,7 +61,7 @@ def main(
     console = Console(highlight=False)
     complaint = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        chosen = tyro.cli(options, description=plan.__doc__, console_outputs=True)
+        chosen = tyro.cli(options, args=arguments, description=plan.__doc__)
         sweep, layout, notes = plan(chosen)
         return run_study(chosen, sweep, layout, notes, folder_run, console)
     except ValidationError as error:
@@ -91,16 +87,22 @@ def run_study(
     console: Console,
 ) -> int:
     """Run the trials that have no result yet and render the table of all."""
+    trials = sweep.trials  # its fingerprints are read here: what is missing is said before anything is written
     ledger = Ledger.open(options.storage, sweep.name)
-    finished = [trial for trial in sweep.trials if ledger.result(trial.signature)]
-    missing = [trial for trial in sweep.trials if trial not in finished]
-    console.print(f"{sweep.name}: {len(sweep.trials)} trials, {len(finished)} finished, {len(missing)} to run")
+    finished = [trial for trial in trials if ledger.result(trial.signature)]
+    missing = [trial for trial in trials if trial not in finished]
+    console.print(f"{sweep.name}: {len(trials)} trials, {len(finished)} finished, {len(missing)} to run")
+    if missing and not options.local:
+        from orchestrator import tuning  # Ray takes seconds to import: not for a study that is finished
+
+        tuning.start(options.address)
+        tuning.concurrency(sweep.resources, tuning.cluster())  # said now, not after an hour of preparation
     tracker = tracking.Tracker(options.tracking_uri or tracking.default_uri(options.storage), options.storage, sweep)
     for trial in finished:
         tracker.finished(trial, ledger.result(trial.signature) or {})
     failures = len(missing)
     try:
-        narrator = Narrator(console, len(sweep.trials), len(finished))
+        narrator = Narrator(console, len(trials), len(finished))
         listener = Chorus([narrator, tracker])
         if not missing:
             failures = 0
@@ -108,15 +110,11 @@ def run_study(
             local.prepare(sweep.preparations(missing), narrator.say)
             failures = local.run_trials(sweep, missing, ledger, listener, folder_run)
         else:
-            from orchestrator import tuning  # Ray takes seconds to import: not for a study that is finished
-
-            tuning.start(options.address)
-            tuning.concurrency(sweep.resources, tuning.cluster())
             tuning.prepare(sweep.preparations(missing), narrator.say)
             failures = tuning.run_trials(sweep, missing, ledger, listener)
     finally:
-        results = {t.signature: r for t in sweep.trials if (r := ledger.result(t.signature))}
-        table = Table.of(layout, sweep.trials, results, notes)
+        results = {t.signature: r for t in trials if (r := ledger.result(t.signature))}
+        table = Table.of(layout, trials, results, notes)
         paths = table.write(ledger.folder, "table1")
         for path in paths:
             tracker.artifact(path)
@@ -125,8 +123,3 @@ def run_study(
     table.show(console)
     console.print(f"\nTable: {paths[0]} and {paths[1].name}\nMLflow: mlflow ui --backend-store-uri {tracker.uri}")
     return 1 if failures else 0
-
-
-def exit_with(code: int) -> None:
-    """Leave with an exit code."""
-    sys.exit(code)

@@ -1,7 +1,7 @@
 """What is finished, as files on the study's storage: one folder per trial, named by its signature.
 
-    <storage>/<study>/trials/<signature>/recipe.json    what was asked
-    <storage>/<study>/trials/<signature>/result.json    what came of it; there exactly if the trial is finished
+<storage>/<study>/trials/<signature>/recipe.json    what was asked
+<storage>/<study>/trials/<signature>/result.json    what came of it; there exactly if the trial is finished
 """
 
 import json
@@ -31,7 +31,9 @@ class Ledger:
             write_atomically(folder / ".writable", "")
             (folder / ".writable").unlink()
         except OSError as error:
-            raise ValueError(f"The storage must be a folder that can be written, but {folder} is not: {error}") from error
+            raise ValueError(
+                f"The storage must be a folder that can be written, but {folder} is not: {error}"
+            ) from error
         return cls(folder)
 
     @property
@@ -47,7 +49,8 @@ class Ledger:
         """Write down what will be run."""
         self.trial(trial.signature).mkdir(exist_ok=True)
         write_atomically(
-            self.trial(trial.signature) / "recipe.json", json.dumps(trial.describe(), indent=1, ensure_ascii=False)
+            self.trial(trial.signature) / "recipe.json",
+            json.dumps(trial.describe(), indent=1, ensure_ascii=False),
         )
 
     def finish(self, signature: str, result: dict[str, Any]) -> None:
@@ -57,7 +60,7 @@ class Ledger:
     def result(self, signature: str) -> dict[str, Any] | None:
         """The result of a finished trial."""
         path = self.trial(signature) / "result.json"
-        return json.loads(path.read_text()) if path.is_file() else None
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def write_atomically(path: Path, text: str) -> None:

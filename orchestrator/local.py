@@ -19,7 +19,11 @@ def prepare(chains: Sequence[Sequence[Preparation]], told: Callable[[str], None]
 
 
 def run_trials(
-    sweep: Sweep, trials: Sequence[Trial], ledger: Ledger, listener: Listener, folder_run: Callable[[Path], Any]
+    sweep: Sweep,
+    trials: Sequence[Trial],
+    ledger: Ledger,
+    listener: Listener,
+    folder_run: Callable[[Path], Any],
 ) -> int:
     """Run `trials`, each with the run that `folder_run` makes of its folder; returns how many failed.
 
@@ -38,7 +42,7 @@ def run_trials(
 class _Told:
     """A run whose reports the listener hears too."""
 
-    def __init__(self, run: Any, trial: Trial, listener: Listener) -> None:  # noqa: ANN401 - the recipe's protocol
+    def __init__(self, run: Any, trial: Trial, listener: Listener) -> None:
         self.run, self.trial, self.listener = run, trial, listener
 
     def report(self, metrics: Mapping[str, float], *, step: int, checkpoint: Path | None = None) -> None:

@@ -38,7 +38,7 @@ class Recipe(Protocol):
         """What must be built before `run`, in this order."""
         ...
 
-    def run(self, run: Any) -> dict[str, float]:  # noqa: ANN401 - the recipe's own protocol
+    def run(self, run: Any) -> dict[str, float]:
         """Train and test."""
         ...
 
@@ -74,7 +74,7 @@ def signature(recipe: Recipe) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def type_name(recipe: Any) -> str:  # noqa: ANN401 - any class's instance
+def type_name(recipe: Any) -> str:
     """`module:Class`, from which any process can load it."""
     return f"{type(recipe).__module__}:{type(recipe).__qualname__}"
 
@@ -111,7 +111,7 @@ def load(description: dict[str, Any]) -> Recipe:
     return getattr(importlib.import_module(module), name).model_validate(description["fields"])
 
 
-def _flatten(value: Any, path: str) -> list[tuple[str, Any]]:  # noqa: ANN401 - any JSON value
+def _flatten(value: Any, path: str) -> list[tuple[str, Any]]:
     if isinstance(value, dict):
         return [item for k, v in value.items() for item in _flatten(v, f"{path}.{k}" if path else k)]
     return [(path, value)]

@@ -13,6 +13,8 @@ from rich.table import Table as RichTable
 from orchestrator.ledger import write_atomically
 from orchestrator.sweep import Trial
 
+INFO = ("language", "group", "hours", "text_gb")
+
 
 @dataclass(frozen=True)
 class Column:
@@ -31,7 +33,7 @@ class Layout:
     rows: str
     columns: Sequence[Column]
     published: Path
-    """CSV with a row for each value of `rows` in its first column, `language`, `group`, and the columns' names."""
+    """CSV with a row for each value of `rows`, under `locale`; the columns `INFO`, and those of the table."""
     metric: str = "test_cer"
 
 
@@ -46,10 +48,16 @@ class Table:
 
     @classmethod
     def of(
-        cls, layout: Layout, trials: Sequence[Trial], results: Mapping[str, Mapping[str, Any]], notes: Sequence[str]
+        cls,
+        layout: Layout,
+        trials: Sequence[Trial],
+        results: Mapping[str, Mapping[str, Any]],
+        notes: Sequence[str],
     ) -> "Table":
         """From the results of trials by signature; a cell is the mean over the trials that belong in it."""
         published = pd.read_csv(layout.published).set_index("locale")
+        # A λ that the paper does not have leaves its column empty.
+        published = published.reindex(columns=[*INFO, *(c.name for c in layout.columns)])
         there = {trial.fields[layout.rows] for trial in trials}
         rows = [row for row in published.index if row in there] + sorted(there - set(published.index))
         values = pd.DataFrame(index=rows, columns=[c.name for c in layout.columns], dtype=float)
@@ -73,16 +81,18 @@ class Table:
 
     def csv(self) -> str:
         """A row per row of the table, ours first, then the paper's under `paper_` names."""
-        info = self.published[["language", "group", "hours", "text_gb"]]
+        info = self.published[list(INFO)]
         paper = self.published[list(self.values)].add_prefix("paper_")
         return pd.concat([info, self.values.round(2), paper], axis=1).to_csv(index_label="locale", lineterminator="\n")
 
     def markdown(self) -> str:
         """A heading, a pipe table with the best of each row in bold, and the notes."""
         headings = ["Speech", "Language", "", *[c.heading for c in self.layout.columns]]
-        lines = ["| " + " | ".join(headings) + " |", "| --- | --- | --- |" + " ---: |" * len(self.layout.columns)]
-        for cells in self._lines("**{}**"):
-            lines.append("| " + " | ".join(cells) + " |")
+        lines = [
+            "| " + " | ".join(headings) + " |",
+            "| --- | --- | --- |" + " ---: |" * len(self.layout.columns),
+        ]
+        lines += ["| " + " | ".join(cells) + " |" for cells in self._lines("**{}**")]
         notes = "".join(f"- {note}\n" for note in self.notes)
         return f"# {self.layout.title}\n\n" + "\n".join(lines) + f"\n\n{notes}"
 
@@ -108,14 +118,14 @@ class Table:
             begins = known and info["group"] != group
             group = info["group"] if known else group
             language = info["language"] if known else row
-            lines.append([info["group"] if begins else "", language, "ours", *_marked(self.values.loc[row], bold)])
+            lines.append([info["group"] if begins else "", language, "ours", *_marked(self.values.loc[row], bold, "…")])
             if known:
-                lines.append(["", "", "paper", *_marked(info[list(self.values)], bold)])
+                lines.append(["", "", "paper", *_marked(info[list(self.values)], bold, "")])
         return lines
 
 
-def _marked(values: "pd.Series[Any]", bold: str) -> list[str]:
-    """Percent to two digits, all that equal the smallest in bold; `…` where there is no result yet."""
-    texts = ["…" if pd.isna(value) else f"{value:.2f}" for value in values]
+def _marked(values: pd.Series, bold: str, missing: str) -> list[str]:
+    """Percent to two digits, all that equal the smallest in bold; `missing` where there is none."""
+    texts = [missing if pd.isna(value) else f"{value:.2f}" for value in values]
     best = min((value for value in values if not pd.isna(value)), default=None)
     return [bold.format(t) if best is not None and t == f"{best:.2f}" else t for t in texts]

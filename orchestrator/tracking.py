@@ -3,6 +3,8 @@
 All calls go through one thread of the driver, so that no training step and no scheduler waits for MLflow.
 """
 
+import logging
+import os
 import queue
 import threading
 from collections.abc import Callable, Mapping
@@ -17,6 +19,8 @@ from mlflow.utils.time import get_current_time_millis
 from orchestrator.sweep import Sweep, Trial
 
 STUDY, SIGNATURE, PARENT = "l2s.study", "l2s.signature", "mlflow.parentRunId"
+IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+"""By default a server that is not there takes MLflow minutes to notice."""
 LONGEST_PARAMETER = 6_000
 """Characters that MLflow keeps of a parameter."""
 
@@ -32,6 +36,9 @@ class Tracker:
     def __init__(self, uri: str, storage: Path, sweep: Sweep) -> None:
         """Raises ValueError when the tracking server cannot be reached."""
         self.uri = uri
+        for name, value in IMPATIENCE.items():
+            os.environ.setdefault(name, value)
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of every migration of a new database
         self.client = MlflowClient(tracking_uri=uri)
         try:
             self.experiment = self._experiment(sweep.name, storage)

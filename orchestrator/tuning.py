@@ -4,7 +4,10 @@ What may be imported where decides what a trial costs: the driver and the Tune a
 a recipe's module; only the workers that train do.
 """
 
+import logging
 import os
+import re
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +16,7 @@ from typing import Any
 import ray
 import ray.train
 import ray.tune
+from ray.exceptions import RayTaskError
 from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
@@ -34,15 +38,23 @@ def start(address: str | None) -> None:
     Raises ValueError when there is no cluster at `address`.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Tune writes and prints nothing of its own: the ledger and the listeners do.
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     variables = WORKER_ENVIRONMENT | {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    if address and (match := re.fullmatch(r"(?:ray://)?([^:/]+):(\d+)", address)):
+        try:
+            socket.create_connection((match[1], int(match[2])), timeout=5).close()
+        except OSError as error:  # Ray itself would try for minutes
+            raise ValueError(f"A Ray cluster must run at {address}, but none does: {error}") from error
     own = address is None and "RAY_ADDRESS" not in os.environ
     try:
         ray.init(
             address=address,
             runtime_env={"env_vars": variables},
             log_to_driver=False,
-            logging_level="ERROR",
-            **({"include_dashboard": False} if own else {}),
+            logging_level=logging.ERROR,
+            include_dashboard=False if own else None,
         )
     except ConnectionError as error:
         raise ValueError(f"A Ray cluster must run at {address}, but none does: {error}") from error
@@ -66,7 +78,7 @@ def concurrency(resources: Resources, cluster: Mapping[str, float]) -> int:
 
 def cluster() -> dict[str, float]:
     """What the cluster has in all."""
-    return ray.cluster_resources()
+    return dict(ray.cluster_resources())
 
 
 def prepare(chains: Sequence[Sequence[Preparation]], told: Callable[[str], None]) -> None:
@@ -74,9 +86,9 @@ def prepare(chains: Sequence[Sequence[Preparation]], told: Callable[[str], None]
 
     Raises RuntimeError with the reason when one cannot be built.
     """
-    tasks = {}
+    tasks: dict[Any, Preparation] = {}
     for chain in chains:
-        before = None
+        before: Any = None
         for preparation in chain:
             before = _prepare.remote(type_name(preparation), preparation.model_dump_json(), before)
             tasks[before] = preparation
@@ -85,7 +97,7 @@ def prepare(chains: Sequence[Sequence[Preparation]], told: Callable[[str], None]
         done, waiting = ray.wait(waiting)
         try:
             told(f"{tasks[done[0]]}: {ray.get(done[0])}")
-        except ray.exceptions.RayTaskError as error:
+        except RayTaskError as error:
             raise RuntimeError(f"{tasks[done[0]]} could not be prepared: {error.cause}") from error
 
 
@@ -120,7 +132,10 @@ def run_trials(sweep: Sweep, trials: Sequence[Trial], ledger: Ledger, listener: 
             reuse_actors=True,
         ),
         run_config=ray.tune.RunConfig(
-            name="tune", storage_path=str(ledger.folder), verbose=0, callbacks=[_Hearing(by_signature, ledger, listener)]
+            name="tune",
+            storage_path=str(ledger.folder),
+            verbose=0,
+            callbacks=[_Hearing(by_signature, ledger, listener)],
         ),
     )
     errors = [result.error for result in tuner.fit()]
@@ -181,17 +196,17 @@ class _Hearing(ray.tune.Callback):
         # Tune pickles its callbacks to restore an experiment, which is never done here.
         return ray.tune.Callback, ()
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:  # noqa: ANN401
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         metrics = result.get("reported")
         if metrics:
             self.listener.reported(self.trials[trial.config["signature"]], metrics)
 
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ANN401
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         signature = trial.config["signature"]
         result = self.ledger.result(signature)
         assert result is not None, "a trial that Tune calls complete has written its result"
         self.listener.finished(self.trials[signature], result)
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ANN401
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         reason = str(trial.get_error() or "unknown").strip().splitlines()[-1]
         self.listener.failed(self.trials[trial.config["signature"]], reason)

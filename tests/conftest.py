@@ -1,7 +1,6 @@
 """What all tests share: shapes are checked at run time, and no test reaches a hub or the user's cache."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -10,7 +9,20 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 from jaxtyping import install_import_hook
 
 install_import_hook(
-    [f"trainables.{name}" for name in ("aligners", "decoding", "losses", "metrics", "recipes", "sequences", "students", "teachers", "training")],
+    [
+        f"trainables.{name}"
+        for name in (
+            "aligners",
+            "decoding",
+            "losses",
+            "metrics",
+            "recipes",
+            "sequences",
+            "students",
+            "teachers",
+            "training",
+        )
+    ],
     "beartype.beartype",
 )
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -39,7 +41,19 @@ class Config(BaseModel):
         return identity
 
 
-def _identity(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+class Preparation(Config):
+    """Something that several trials need, made once: addressed by what made it, safe to ask for at any time."""
+
+    def build(self) -> Path:
+        """Make it, unless it is there; its folder."""
+        raise NotImplementedError
+
+    def summary(self) -> str:
+        """One line on what was made."""
+        raise NotImplementedError
+
+
+def _identity(value: Any) -> Any:
     if isinstance(value, Config):
         return value.identity()
     if isinstance(value, list | tuple):
@@ -59,13 +73,20 @@ def explain(error: ValidationError) -> str:
     for detail in error.errors():
         # Tags of unions stand in the location too; they name a type, not a field.
         field = ".".join(str(part) for part in detail["loc"])
+        context = detail.get("ctx", {})
         if detail["type"] == "extra_forbidden":
             sentences.append(f"`{field}` is not a field here.")
         elif detail["type"] == "missing":
             sentences.append(f"`{field}` must be given.")
         elif detail["type"] == "value_error":
-            sentences.append(str(detail["ctx"]["error"]))
+            sentences.append(str(context["error"]))
+        elif detail["type"] == "union_tag_not_found":
+            sentences.append(f"`{field}.{context['discriminator'][1:-1]}` must be given.")
+        elif detail["type"] == "union_tag_invalid":
+            name, tag, tags = (context[key] for key in ("discriminator", "tag", "expected_tags"))
+            sentences.append(f"`{field}.{name[1:-1]}` must be one of {tags}, but is {tag!r} instead.")
         else:
-            message = detail["msg"].replace("Input should be", "must be").replace("should have", "must have")
+            # "Input should be …", "String should match …", "List should have …"
+            message = re.sub(r"^\w+ should ", "must ", detail["msg"])
             sentences.append(f"`{field}` {message}, but is {detail['input']!r} instead.")
     return "\n".join(sentences)

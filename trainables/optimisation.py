@@ -35,16 +35,21 @@ class Optimisation(Config):
     @model_validator(mode="after")
     def _warm_before_end(self) -> "Optimisation":
         if self.warmup >= self.steps:
-            raise ValueError(f"`warmup` must be less than `steps`, which is {self.steps}, but is {self.warmup} instead.")
+            raise ValueError(
+                f"`warmup` must be less than `steps`, which is {self.steps}, but is {self.warmup} instead."
+            )
         return self
 
-    def build(self, task: nn.Module, encoder: nn.Module) -> torch.optim.AdamW:
-        """The optimiser of the task's trainable parameters, those of `encoder` in a group of their own."""
-        old = {id(p) for p in encoder.parameters()}
+    def build(self, task: nn.Module, pretrained: nn.Module) -> torch.optim.AdamW:
+        """The optimiser of the task's trainable parameters, those of `pretrained` in a group of their own."""
+        old = {id(p) for p in pretrained.parameters()}
         trainable = [p for p in task.parameters() if p.requires_grad]
         groups = [
             {"params": [p for p in trainable if id(p) in old], "peak": self.learning_rate},
-            {"params": [p for p in trainable if id(p) not in old], "peak": self.new_learning_rate or self.learning_rate},
+            {
+                "params": [p for p in trainable if id(p) not in old],
+                "peak": self.new_learning_rate or self.learning_rate,
+            },
         ]
         fused = True
         return torch.optim.AdamW(groups, lr=0.0, betas=self.betas, weight_decay=self.weight_decay, fused=fused)

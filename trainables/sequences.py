@@ -22,9 +22,7 @@ class Sequences:
 
     def to(self, device: torch.device) -> "Sequences":
         """The same on `device`."""
-        return Sequences(
-            self.values.to(device, non_blocking=True), self.lengths.to(device, non_blocking=True)
-        )
+        return Sequences(self.values.to(device, non_blocking=True), self.lengths.to(device, non_blocking=True))
 
     def zero_padded(self) -> "Sequences":
         """The same with zeros beyond each length, for values that a layer has written everywhere."""

@@ -33,7 +33,9 @@ def tone(text: str) -> np.ndarray:
     time = np.arange(int(SECONDS_PER_LETTER * SAMPLE_RATE)) / SAMPLE_RATE
     envelope = np.sin(np.pi * time / SECONDS_PER_LETTER)
     silence = np.zeros_like(time)
-    letters = [envelope * np.sin(2 * np.pi * (300 + 170 * LETTERS.index(c)) * time) if c in LETTERS else silence for c in text]
+    letters = [
+        envelope * np.sin(2 * np.pi * (300 + 170 * LETTERS.index(c)) * time) if c in LETTERS else silence for c in text
+    ]
     return (0.5 * np.concatenate([silence, *letters, silence])).astype(np.float32)
 
 
@@ -48,7 +50,12 @@ def corpus(root: Path, language: str = "cs", *, sizes: Sequence[int] = (24, 8, 8
             text = " ".join(random.choice(WORDS, size=random.integers(1, 4)))
             clip = f"common_voice_{language}_{name}_{i}.wav"
             soundfile.write(folder / "clips" / clip, tone(text), SAMPLE_RATE)
-            row = {"client_id": f"speaker{i % 3}", "path": clip, "sentence": text.capitalize() + ".", "locale": language}
+            row = {
+                "client_id": f"speaker{i % 3}",
+                "path": clip,
+                "sentence": text.capitalize() + ".",
+                "locale": language,
+            }
             lines.append("\t".join(row.get(column, "") for column in COLUMNS))
         (folder / f"{name}.tsv").write_text("\n".join(lines) + "\n")
     return root
@@ -82,7 +89,9 @@ def bert(folder: Path, width: int = 12) -> Path:
     """A BERT over single letters, with its tokenizer."""
     pieces = ["<s>", "</s>", "<unk>", "<pad>", "▁", *LETTERS]
     tokenizer = Tokenizer(models.WordLevel({piece: i for i, piece in enumerate(pieces)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), pre_tokenizers.Split("", "isolated")])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Metaspace(), pre_tokenizers.Split("", "isolated")]
+    )
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)]
     )

@@ -25,7 +25,6 @@ from trainables.metrics import reduced
 from trainables.optimisation import Optimisation
 from trainables.run import Run
 
-
 CHECK_EVERY = 50
 """Steps between looks at whether the loss is still a number: each makes the host wait for the device."""
 
@@ -45,9 +44,12 @@ class Losses:
 class Task(nn.Module):
     """What `fit` trains: a student and its losses."""
 
-    student: nn.Module
-    encoder: nn.Module
-    """The part of the student that may be pretrained."""
+    student: Any
+    """The module whose best state is kept."""
+
+    def pretrained(self) -> nn.Module:
+        """The part of the student that has a learning rate of its own."""
+        raise NotImplementedError
 
     def forward(self, batch: Batch) -> Losses:
         """The losses of a micro-batch."""
@@ -112,7 +114,7 @@ def fit(
     Raises NonFiniteLoss, naming the step, when the loss is no longer a number.
     """
     task.to(world.device)
-    optimiser = optimisation.build(task, task.encoder)
+    optimiser = optimisation.build(task, task.pretrained())
     progress = _resume(run.resume(), task, optimiser)
     # Layerdrop and time masks leave parameters without a gradient in some steps.
     model = DistributedDataParallel(task, find_unused_parameters=True) if world.size > 1 else task
@@ -202,7 +204,12 @@ def _keep_best(task: Task, progress: Progress, value: float) -> None:
 
 
 def _commit(
-    run: Run, metrics: dict[str, float], task: Task, optimiser: torch.optim.Optimizer, progress: Progress, world: World
+    run: Run,
+    metrics: dict[str, float],
+    task: Task,
+    optimiser: torch.optim.Optimizer,
+    progress: Progress,
+    world: World,
 ) -> None:
     if world.rank != 0:
         run.report(metrics, step=progress.step)

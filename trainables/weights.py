@@ -1,17 +1,22 @@
 """Pretrained weights: from a folder or a hub name to a folder that is complete and safe to load."""
 
-
+import json
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import torch
 from huggingface_hub import snapshot_download
 from pydantic import Field
+from safetensors import SafetensorError, safe_open
+from transformers import AutoModel, PretrainedConfig, PreTrainedModel
 
 from trainables.cache import sha256_of
 from trainables.config import digest
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+NEW = ("pooler", "masked_spec_embed")
+"""Parts that a checkpoint may lack: the one is never used, the other is always trained."""
 TOKENIZER_FILES = ("tokenizer.json", "sentencepiece.bpe.model", "vocab.txt", "spm.model")
 
 
@@ -28,7 +33,8 @@ def locate(name: str) -> Path:
         patterns = ["*.json", "*.safetensors", "*.model", "vocab.txt", "pytorch_model.bin"]
         return Path(snapshot_download(name, allow_patterns=patterns))
     except Exception as error:  # the hub client raises a dozen unrelated types
-        raise ValueError(f"A model must be a folder or a hub name, but {name!r} is neither: {error}") from error
+        reason = " ".join(str(error).split())
+        raise ValueError(f"A model must be a folder or a hub name, but {name!r} is neither: {reason}") from error
 
 
 def check(folder: Path, bin_sha256: str | None) -> Path:
@@ -37,11 +43,19 @@ def check(folder: Path, bin_sha256: str | None) -> Path:
     Raises ValueError when its config or weights are missing, or when the weights are a pickle whose SHA-256
     is not `bin_sha256`: loading one runs code, so it takes the digest of a file that somebody trusts.
     """
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"A model folder must have config.json, but {folder} has none.")
-    if any(folder.glob("*.safetensors")):
+    family(folder)
+    # With a digest the pickle is what will be loaded, even beside safetensors: then it must be checked.
+    if bin_sha256 is None and (files := sorted(folder.glob("*.safetensors"))):
+        for file in files:
+            try:
+                with safe_open(file, framework="pt"):  # reads the header, which tells how long the file must be
+                    pass
+            except SafetensorError as error:
+                raise ValueError(f"Weights must be whole, but {file} is damaged: {error}.") from error
         return folder
     pickle = folder / "pytorch_model.bin"
+    if bin_sha256 is not None and not pickle.is_file():
+        raise ValueError(f"`bin_sha256` must be of pytorch_model.bin, but {folder} has no such file.")
     if not pickle.is_file():
         raise ValueError(f"A model folder must have its weights in *.safetensors, but {folder} has none.")
     found = sha256_of(pickle)
@@ -53,10 +67,44 @@ def check(folder: Path, bin_sha256: str | None) -> Path:
     return folder
 
 
+def load(folder: Path, config: PretrainedConfig, bin_sha256: str | None, **options: Any) -> PreTrainedModel:
+    """The model of a checked folder, in float32.
+
+    Raises ValueError when the weights do not fill it: transformers would draw the rest at random, and the
+    released code of Distill-L2S distilled from a teacher that was all such draws.
+    """
+    model, info = AutoModel.from_pretrained(
+        folder, config=config, local_files_only=True, use_safetensors=bin_sha256 is None, dtype=torch.float32,
+        output_loading_info=True, **options,
+    )  # fmt: skip
+    missing = [name for name in sorted(info["missing_keys"]) if not any(part in name for part in NEW)]
+    if missing:
+        raise ValueError(
+            f"The weights in {folder} must fill the model, but {len(missing)} are missing, such as {missing[0]}."
+        )
+    return model
+
+
+def family(folder: Path) -> str | None:
+    """transformers' name of a model's architecture.
+
+    Raises ValueError when the config is missing or is not JSON.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ValueError(f"A model folder must have config.json, but {folder} has none.")
+    try:
+        return json.loads(path.read_text(encoding="utf-8")).get("model_type")
+    except ValueError as error:
+        raise ValueError(f"A model's config must be JSON, but {path} is not: {error}.") from error
+
+
 def fingerprint(name: str, bin_sha256: str | None) -> str:
     """Digest of config, weights and tokenizer of a model."""
     folder = check(locate(name), bin_sha256)
-    names = {"config.json", *TOKENIZER_FILES} if not bin_sha256 else {"config.json", "pytorch_model.bin", *TOKENIZER_FILES}
+    names = (
+        {"config.json", *TOKENIZER_FILES} if not bin_sha256 else {"config.json", "pytorch_model.bin", *TOKENIZER_FILES}
+    )
     files = sorted(p for p in folder.iterdir() if p.name in names or p.suffix == ".safetensors")
     stats = tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files)
     return _digest(stats)

@@ -60,7 +60,9 @@ def losses(run: LocalRun) -> list[float]:
 def test_resumed_is_uninterrupted(recipe: DistillL2S, models: Path, tmp_path: Path) -> None:
     # With dropout and layerdrop: their draws too must be those of an undisturbed run.
     recipe = recipe.model_copy(
-        update={"student": CTCStudent(encoder=Pretrained(model=str(models / "whisper")), regularisation=Regularisation())}
+        update={
+            "student": CTCStudent(encoder=Pretrained(model=str(models / "whisper")), regularisation=Regularisation())
+        }
     )
     whole, parts = LocalRun(tmp_path / "whole"), tmp_path / "parts"
     undisturbed = recipe.run(whole)
@@ -155,7 +157,12 @@ def test_ten_utterances_are_learned_by_heart(recipe: DistillL2S, release: Path, 
     corpus = recipe.corpus.model_copy(update={"root": str(tmp_path / "ten")})
     student = recipe.student.model_copy(update={"encoder": Pretrained(model=str(tmp_path / "whisper"))})
     optimisation = Optimisation(
-        steps=250, warmup=25, learning_rate=2e-3, new_learning_rate=5e-3, evaluate_every=250, precision="float32"
+        steps=250,
+        warmup=25,
+        learning_rate=2e-3,
+        new_learning_rate=5e-3,
+        evaluate_every=250,
+        precision="float32",
     )
     recipe = recipe.model_copy(
         update={

@@ -12,7 +12,9 @@ from trainables.sequences import Sequences
 BLANK, UNKNOWN = 0, 1
 
 
-def reference(student: list[Tensor], teacher: list[Tensor], labels: list[list[int]], weight: Tensor, bias: Tensor) -> Tensor:
+def reference(
+    student: list[Tensor], teacher: list[Tensor], labels: list[list[int]], weight: Tensor, bias: Tensor
+) -> Tensor:
     """Equations 9 to 13, one utterance and one frame at a time."""
     losses = []
     for hidden, text, path in zip(student, teacher, labels, strict=True):

@@ -109,7 +109,5 @@ def test_only_wanted_members_of_a_wheel_are_written(tmp_path):
             file.writestr(name, CONTENT)
     archive = Archive(tmp_path / "thing.whl", "thing", "1.0", DIGEST, "MIT", True)
     unpack_wheel(archive, ("data", "single"), tmp_path / "out")
-    files = sorted(
-        str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()
-    )
+    files = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file())
     assert files == ["data/a", "data/b", "single"]

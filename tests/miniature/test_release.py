@@ -3,8 +3,7 @@ import hashlib
 from trainables.miniature.release import Clip, clip, split_of, tidy, write_tables
 
 COLUMNS = (
-    "client_id path sentence_id sentence sentence_domain up_votes down_votes "
-    "age gender accents variant locale segment"
+    "client_id path sentence_id sentence sentence_domain up_votes down_votes age gender accents variant locale segment"
 )
 
 

@@ -4,6 +4,7 @@ Decoding goes through libsndfile (WAV, FLAC, OGG, MP3): torchaudio and datasets 
 is not everywhere.
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -39,19 +40,31 @@ def decode(path: Path, *, longest: float) -> NDArray[np.int16]:
             if file.frames > longest * file.samplerate:
                 seconds = file.frames / file.samplerate
                 raise UnusableAudio("long clip", f"{seconds:.1f} s, must be at most {longest:g} s")
+            _check_data_chunk(file.extra_info)
             samples, rate, expected = file.read(dtype="float32", always_2d=True), file.samplerate, file.frames
     except (soundfile.SoundFileError, OSError, MemoryError) as error:
-        raise UnusableAudio("undecodable clip", f"{path.name}: {error}") from error
+        # Of a file that its MP3 decoder cannot make out, libsndfile says that it does not exist.
+        why = "not a sound file" if "does not exist" in str(error) else str(error)
+        raise UnusableAudio("undecodable clip", f"{path.name}: {why}") from error
     if len(samples) < expected:
         raise UnusableAudio("truncated clip", f"{len(samples)} of {expected} samples")
     if not len(samples):
         raise UnusableAudio("empty clip", f"{path.name} has no samples")
+    if not np.isfinite(samples).all():
+        raise UnusableAudio("undecodable clip", f"{path.name} holds samples that are not numbers")
     mono = samples.mean(axis=1)
     peak = float(np.abs(mono).max())
-    if not np.isfinite(peak):
-        raise UnusableAudio("undecodable clip", f"{path.name} holds samples that are not numbers")
     if peak < SILENCE:
         raise UnusableAudio("silent clip", f"peak {peak:.1e}, must be at least {SILENCE:.0e}")
     if rate != SAMPLE_RATE:
         mono = soxr.resample(mono, rate, SAMPLE_RATE)
     return np.clip(np.rint(mono * 32767), -32768, 32767).astype(np.int16)
+
+
+def _check_data_chunk(log: str) -> None:
+    """Raises UnusableAudio for a WAV that ends early: libsndfile shortens it to what is there, and only logs."""
+    if found := re.search(r"^data : (\d+) \(should be (\d+)\)", log, re.MULTILINE):
+        declared, there = map(int, found.groups())
+        # A WAV that was written to a pipe declares the largest size: its writer could not know better.
+        if there < declared < 0x7FFFF000:
+            raise UnusableAudio("truncated clip", f"{there} of {declared} bytes")

@@ -69,9 +69,10 @@ class TimeMasking(Config):
     def draw(self, frames: int, random: np.random.Generator) -> NDArray[np.bool_]:
         """True on the masked ones of `frames` frames."""
         masked = np.zeros(frames, dtype=bool)
-        if self.probability and frames > self.span:
+        places = frames - self.span + 1
+        if self.probability and places > 0:
             count = int(self.probability * frames / self.span + random.random())
-            starts = random.choice(frames - self.span, size=min(count, frames - self.span), replace=False)
+            starts = random.choice(places, size=min(count, places), replace=False)
             masked[(starts[:, None] + np.arange(self.span)).ravel()] = True
         return masked
 

@@ -41,9 +41,7 @@ class CommonVoice(Config):
         """
         root = Path(self.root)
         if not root.is_dir():
-            raise ValueError(
-                f"The data root must be a folder with Common Voice locales, but {root} is none."
-            )
+            raise ValueError(f"The data root must be a folder with Common Voice locales, but {root} is none.")
         folder = root / self.language
         if not folder.is_dir():
             there = ", ".join(sorted(p.name for p in root.iterdir() if (p / "train.tsv").is_file()))
@@ -55,7 +53,7 @@ class CommonVoice(Config):
     def release(self) -> str:
         """What this data is called in tables: the line in `RELEASE.txt`, or the name of the root folder."""
         label = Path(self.root) / "RELEASE.txt"
-        return label.read_text().strip() if label.is_file() else Path(self.root).resolve().name
+        return label.read_text(encoding="utf-8").strip() if label.is_file() else Path(self.root).resolve().name
 
     def fingerprint(self) -> str:
         """Digest of the three TSV files and of the names and sizes of the clips that they name."""
@@ -76,7 +74,7 @@ class CommonVoice(Config):
         Raises ValueError when the file is missing or its header lacks a column that is needed.
         """
         path, clips = self._table(split), self.folder / "clips"
-        with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="\n") as file:
             header = next(file, "").rstrip("\r\n").split("\t")
             if missing := [name for name in REQUIRED if name not in header]:
                 raise ValueError(f"The header of {path} must have {', '.join(missing)}, but is {header} instead.")
@@ -94,6 +92,10 @@ def parse(header: list[str], line: str, number: int, clips: Path, language: str)
     """One line of a TSV, `number` counted from 1 as an editor does."""
     fields = line.rstrip("\r\n").split("\t")
     where = f"line {number}"
+    try:
+        line.encode()
+    except UnicodeEncodeError:  # bytes that did not decode come as lone surrogates
+        return Rejected(where, "malformed row", "holds bytes that are not UTF-8")
     if len(fields) != len(header):
         return Rejected(where, "malformed row", f"{len(fields)} fields, must be {len(header)}")
     row = dict(zip(header, fields, strict=True))

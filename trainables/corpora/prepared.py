@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
 
@@ -22,7 +22,7 @@ from pydantic import Field
 
 from trainables.batch import FRAMES_PER_SECOND, Rejected, Utterance
 from trainables.cache import building, cache_folder, sha256_of, write_atomically
-from trainables.config import Config, digest
+from trainables.config import Preparation, digest
 from trainables.corpora.audio import SAMPLE_RATE, UnusableAudio, decode
 from trainables.corpora.common_voice import CommonVoice, Split
 from trainables.corpora.text import Normaliser
@@ -34,7 +34,7 @@ SCHEMA = pa.schema([
 ])  # fmt: skip
 
 
-class SplitPreparation(Config):
+class SplitPreparation(Preparation):
     """Decode, resample, normalise and check one split of a corpus."""
 
     corpus: CommonVoice
@@ -79,9 +79,11 @@ class SplitPreparation(Config):
                 seconds += sum(len(clip.audio) for clip in clips) / 2 / SAMPLE_RATE
                 kept += len(clips)
                 if clips:
-                    writer.write_batch(pa.record_batch([list(column) for column in zip(*clips, strict=True)], schema=SCHEMA))
+                    writer.write_batch(
+                        pa.record_batch([list(column) for column in zip(*clips, strict=True)], schema=SCHEMA)
+                    )
         lines = [json.dumps(item._asdict(), ensure_ascii=False) + "\n" for item in rejected]
-        (folder / "quarantine.jsonl").write_text("".join(lines))
+        (folder / "quarantine.jsonl").write_text("".join(lines), encoding="utf-8")
         reasons = Counter(item.reason for item in rejected)
         if not kept:
             raise ValueError(f"{self} must have at least one usable clip, but has none: {dict(reasons)}.")
@@ -131,13 +133,13 @@ class _Clip(NamedTuple):
 
 
 def frames_of(samples: int) -> int:
-    """Frames that wav2vec 2.0's convolutions give: the fewest of all the encoder families here."""
-    return max(0, (samples - 400) // (SAMPLE_RATE // FRAMES_PER_SECOND) + 1)
+    """Frames that w2v-BERT gives, pairs of 10 ms under windows of 25 ms: the fewest of all the families here."""
+    return max(0, (samples - 400) // (SAMPLE_RATE // FRAMES_PER_SECOND // 2) + 1) // 2
 
 
 def frames_needed(text: str) -> int:
     """The fewest frames that CTC can emit a text in: repeated characters need a blank between them."""
-    return len(text) + sum(a == b for a, b in zip(text, text[1:], strict=False))
+    return len(text) + sum(a == b for a, b in pairwise(text))
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ class PreparedSplit:
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """What was prepared, from what, and its checksum."""
-        return json.loads((self.folder / "manifest.json").read_text())
+        return json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
 
     @cached_property
     def _table(self) -> pa.Table:

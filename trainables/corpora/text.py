@@ -54,7 +54,7 @@ class CharacterVocabulary:
 
     @classmethod
     def of(cls, texts: Iterable[str], mass: float = 0.9999) -> "CharacterVocabulary":
-        """The most frequent characters of `texts` that stay under `mass` of all characters, and the space.
+        """The fewest of the most frequent characters that make up `mass` of `texts`, and the space.
 
         Ties go by code point, so that one set of texts has one vocabulary.
         """
@@ -63,9 +63,9 @@ class CharacterVocabulary:
             counts.update(text)
         total, covered, kept = counts.total(), 0, []
         for character, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-            covered += count
-            if covered / total < mass or character == " ":
+            if covered < mass * total or character == " ":
                 kept.append(DELIMITER if character == " " else character)
+            covered += count
         if DELIMITER not in kept:
             kept.append(DELIMITER)
         return cls((*kept, UNKNOWN, BLANK))

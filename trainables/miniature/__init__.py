@@ -12,6 +12,7 @@ from trainables.cache import cache_folder
 LOCALES = ("cs", "ro")
 """The languages of the miniature: two of the paper's with more than half an hour of free speech in Debian."""
 
+
 class Miniature(NamedTuple):
     """Where the three parts are."""
 

@@ -15,12 +15,8 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m trainables.miniature",
         description="Build, once, a small corpus of real speech and two small pretrained models.",
     )
-    parser.add_argument(
-        "--cache", type=Path, metavar="FOLDER", help=f"where to build (default: {cache_folder()})"
-    )
-    parser.add_argument(
-        "--synthetic", action="store_true", help="synthetic speech instead of the real recordings"
-    )
+    parser.add_argument("--cache", type=Path, metavar="FOLDER", help=f"where to build (default: {cache_folder()})")
+    parser.add_argument("--synthetic", action="store_true", help="synthetic speech instead of the real recordings")
     options = parser.parse_args(arguments)
     cache = options.cache.expanduser().absolute() if options.cache else None
     try:

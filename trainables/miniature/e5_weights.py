@@ -65,9 +65,7 @@ def state_dict(file: E5File) -> dict[str, Tensor]:
         "embeddings.word_embeddings.weight": torch.from_numpy(
             file.quantised("emb.word", header.vocabulary, header.width)
         ),
-        "embeddings.position_embeddings.weight": torch.from_numpy(file.full("emb.pos")).view(
-            -1, header.width
-        ),
+        "embeddings.position_embeddings.weight": torch.from_numpy(file.full("emb.pos")).view(-1, header.width),
         "embeddings.token_type_embeddings.weight": types,
         **_norm(file, "embeddings.LayerNorm", "emb.ln"),
     }

@@ -16,9 +16,7 @@ class Speaker:
 
     def __init__(self, library: Path, data: Path) -> None:
         self._library = ctypes.CDLL(str(library))
-        self.rate: int = self._library.espeak_Initialize(
-            _SYNCHRONOUS, 0, str(data.parent).encode(), _DO_NOT_EXIT
-        )
+        self.rate: int = self._library.espeak_Initialize(_SYNCHRONOUS, 0, str(data.parent).encode(), _DO_NOT_EXIT)
         if self.rate <= 0:
             raise RuntimeError(f"`{data}` must be a folder of espeak-ng data, but cannot be read as one.")
         self._heard: list[np.ndarray] = []

@@ -73,9 +73,7 @@ def usual_pace(read: Iterable[tuple[str, Sound]]) -> Pace:
         return Pace(float(np.log(12.0)), 0.3)  # ordinary speech; only a handful of clips would come here
     median = float(np.median(paces))
     spread = 1.4826 * float(np.median(np.abs(np.array(paces) - median)))
-    return Pace(
-        median, max(spread, 0.12)
-    )  # a floor: a metronomic speaker must not make every pause an outlier
+    return Pace(median, max(spread, 0.12))  # a floor: a metronomic speaker must not make every pause an outlier
 
 
 def text_flags(sentence: str, script: str) -> list[str]:

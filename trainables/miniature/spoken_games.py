@@ -33,9 +33,7 @@ def _gpl(name: str, *sha256: str) -> Package:
 
 # Digests of Debian 12's builds. fillets-ng-data-nl has none recorded: apt's signed index vouches for it.
 _FILLETS = _gpl(fish_fillets.TEXTS, "25de89afd8b1adf7bcace8290248a6a22c89cd42300317e69000e162c032cf84")
-_FILLETS_CS = _gpl(
-    fish_fillets.voices("cs"), "3ecef99b9456f1c80c9625c6f2418642b52d58e7167a46bad7a412db17991b14"
-)
+_FILLETS_CS = _gpl(fish_fillets.voices("cs"), "3ecef99b9456f1c80c9625c6f2418642b52d58e7167a46bad7a412db17991b14")
 _FILLETS_NL = _gpl(fish_fillets.voices("nl"))
 _STAMPS = _gpl(tux_paint.PACKAGE, "6db6c1bfc870a47f1499d6203b083522eacb57c5f9c87d468f2e92eb6d9d5f34")
 
@@ -61,9 +59,7 @@ def build(folder: Path, say: Callable[[str], None], locales: Iterable[str] = LOC
         if unfinished is None:
             return
         locales = tuple(locales)
-        downloads = folder.with_name(
-            f".{folder.name}.downloads"
-        )  # survives a killed build, not a finished one
+        downloads = folder.with_name(f".{folder.name}.downloads")  # survives a killed build, not a finished one
         unpacked = unfinished / "unpacked"
         archives = _fetch(locales, downloads, unpacked, say)
         languages = {}

@@ -71,9 +71,7 @@ def speak_language(library: Path, data: Path, folder: Path, locale: str) -> dict
         for index, text in enumerate(texts):
             variant = VARIANTS[index % len(VARIANTS)]
             file = f"espeak-{split}-{index:03}-{variant}.wav"
-            soundfile.write(
-                clips / file, speaker.say(text, f"{locale}+{variant}"), speaker.rate, subtype="PCM_16"
-            )
+            soundfile.write(clips / file, speaker.say(text, f"{locale}+{variant}"), speaker.rate, subtype="PCM_16")
             splits[split].append(release.clip(file, text, f"espeak-ng {locale} {variant}", locale))
     release.write_tables(folder / locale, splits)
     return {split: len(rows) for split, rows in splits.items()}

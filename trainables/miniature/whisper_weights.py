@@ -42,9 +42,7 @@ def read_ctranslate2(path: Path) -> dict[str, np.ndarray]:
     with path.open("rb") as file:
         version = _number(file, "I")
         if version != _FORMAT_VERSION:
-            raise ValueError(
-                f"The CTranslate2 format version must be {_FORMAT_VERSION}, but is {version} instead."
-            )
+            raise ValueError(f"The CTranslate2 format version must be {_FORMAT_VERSION}, but is {version} instead.")
         _ = _string(file), _number(file, "I")
         arrays = {}
         for _ in range(_number(file, "I")):
@@ -68,9 +66,7 @@ def write_folder(unpacked: Path, folder: Path) -> None:
     model.load_state_dict(state_dict(arrays), strict=True, assign=True)
     model.tie_weights()
     model.save_pretrained(folder)
-    WhisperFeatureExtractor().save_pretrained(
-        folder
-    )  # its defaults are those of every Whisper with 80 mel bins
+    WhisperFeatureExtractor().save_pretrained(folder)  # its defaults are those of every Whisper with 80 mel bins
     (folder / "tokenizer.json").write_bytes((unpacked / _TOKENIZER).read_bytes())
 
 
@@ -81,9 +77,7 @@ def state_dict(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
         for layer in range(_layers(arrays, side)):
             state |= _layer(arrays, side, layer)
         state |= _norm(arrays, f"model.{side}.layer_norm", f"{side}/layer_norm")
-        state[f"model.{side}.embed_positions.weight"] = _tensor(
-            arrays, f"{side}/position_encodings/encodings"
-        )
+        state[f"model.{side}.embed_positions.weight"] = _tensor(arrays, f"{side}/position_encodings/encodings")
     for conv in ("conv1", "conv2"):
         state |= _linear(arrays, f"model.encoder.{conv}", f"encoder/{conv}")
     embeddings = _tensor(arrays, "decoder/embeddings/weight")

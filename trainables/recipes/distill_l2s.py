@@ -10,10 +10,11 @@ from typing import Annotated, Literal
 import torch
 from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from trainables.batch import Batch
+from trainables.config import Preparation
 from trainables.corpora.batching import Batching, ByCount, Loader, TimeMasking
 from trainables.corpora.common_voice import CommonVoice, Split
 from trainables.corpora.prepared import PreparedSplit, SplitPreparation
@@ -22,7 +23,7 @@ from trainables.decoding import greedy
 from trainables.losses.regression import AlignedRegression, AlignedRegressionLoss
 from trainables.metrics import ErrorCounts
 from trainables.optimisation import Optimisation
-from trainables.recipes.recipe import Preparation, Recipe
+from trainables.recipes.recipe import Recipe
 from trainables.run import Run
 from trainables.students.ctc import CTCModel, CTCStudent, Encoded
 from trainables.teachers.features import CachedFeatures, FeaturePreparation
@@ -132,16 +133,21 @@ class DistillL2S(Recipe):
 class DistillL2STask(Task):
     """CTC and the distance to the teacher, each a mean over the utterances of the global batch."""
 
+    student: CTCModel
+
     def __init__(
-        self, student: CTCModel, distillation: AlignedRegressionLoss | None, weight: float, vocabulary: CharacterVocabulary
+        self,
+        student: CTCModel,
+        distillation: AlignedRegressionLoss | None,
+        weight: float,
+        vocabulary: CharacterVocabulary,
     ) -> None:
         super().__init__()
         self.student, self.distillation = student, distillation
         self.weight, self.vocabulary = weight, vocabulary
 
-    @property
-    def encoder(self) -> torch.nn.Module:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The pretrained part."""
+    def pretrained(self) -> nn.Module:
+        """See `Task.pretrained`."""
         return self.student.encoder
 
     def forward(self, batch: Batch) -> Losses:

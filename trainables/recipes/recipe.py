@@ -1,23 +1,7 @@
 """What every paper's recipe is."""
 
-from pathlib import Path
-from typing import Protocol, runtime_checkable
-
-from trainables.config import Config
+from trainables.config import Config, Preparation
 from trainables.run import Run
-
-
-@runtime_checkable
-class Preparation(Protocol):
-    """Something that several trials need, made once: addressed by what made it, safe to ask for at any time."""
-
-    def build(self) -> Path:
-        """Make it, unless it is there."""
-        ...
-
-    def summary(self) -> str:
-        """One line on what was made."""
-        ...
 
 
 class Recipe(Config):

@@ -1,7 +1,7 @@
 """Speech encoders with a linear CTC head (eq. 5 and 6)."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import torch
 from pydantic import Field
@@ -13,7 +13,10 @@ from trainables.config import Config, Location
 from trainables.corpora.text import CharacterVocabulary
 from trainables.sequences import Sequences
 from trainables.students.encoders import Wav2Vec2BertEncoder, WaveformEncoder, WhisperFrames
-from trainables.weights import Sha256, check, fingerprint, locate
+from trainables.weights import Sha256, check, family, fingerprint, load, locate
+
+if TYPE_CHECKING:
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 FAMILIES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio", "wav2vec2-bert", "whisper")
 Probability = Annotated[float, Field(ge=0, lt=1)]
@@ -32,17 +35,10 @@ class Pretrained(Config):
         """Digest of the weights."""
         return fingerprint(self.model, self.bin_sha256)
 
-    def build(self, **overrides: Any) -> PreTrainedModel:  # noqa: ANN401 - fields of a transformers config
+    def build(self, **overrides: Any) -> PreTrainedModel:
         """The encoder, with `overrides` in its config."""
         folder = check(locate(self.model), self.bin_sha256)
-        return AutoModel.from_pretrained(
-            folder,
-            config=architecture(self.model, overrides),
-            local_files_only=True,
-            use_safetensors=self.bin_sha256 is None,
-            dtype=torch.float32,
-            attn_implementation=attention(),
-        )
+        return load(folder, architecture(self.model, overrides), self.bin_sha256, attn_implementation=attention())
 
 
 class Scratch(Config):
@@ -57,7 +53,7 @@ class Scratch(Config):
         values = architecture(self.model, {}).to_diff_dict()
         return str(sorted((k, str(v)) for k, v in values.items() if not k.startswith(("_", "transformers"))))
 
-    def build(self, **overrides: Any) -> PreTrainedModel:  # noqa: ANN401 - fields of a transformers config
+    def build(self, **overrides: Any) -> PreTrainedModel:
         """The encoder, with `overrides` in its config; its weights come from torch's generator."""
         return AutoModel.from_config(
             architecture(self.model, overrides), dtype=torch.float32, attn_implementation=attention()
@@ -90,6 +86,7 @@ class Regularisation(Config):
             # Hidden frames are drawn by the loader. A family creates its mask embedding only if this is not 0.
             "mask_time_prob": 0.05,
             "mask_feature_prob": 0.0,
+            "apply_spec_augment": True,  # a checkpoint that says False would ignore the loader's masks
         }
         return {name: value for name, value in names.items() if hasattr(config, name)}
 
@@ -119,7 +116,7 @@ class CTCStudent(Config):
         Raises ValueError when the family is unknown or the weights are missing.
         """
         overrides = self.regularisation.overrides(architecture(self.encoder.model, {}))
-        model = self.encoder.build(**overrides)
+        model: Any = self.encoder.build(**overrides)
         if hasattr(model.config, "mask_time_prob"):
             model.config.mask_time_prob = 0.0
         # From scratch nothing was learned that freezing could keep.
@@ -139,12 +136,9 @@ def architecture(name: str, overrides: dict[str, Any]) -> PretrainedConfig:
     Raises ValueError for any other family.
     """
     folder = locate(name)
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"A model folder must have config.json, but {folder} has none.")
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, **overrides)
-    if config.model_type not in FAMILIES:
-        raise ValueError(f"A student must be one of {', '.join(FAMILIES)}, but {name} is {config.model_type!r}.")
-    return config
+    if (kind := family(folder)) not in FAMILIES:
+        raise ValueError(f"A student must be one of {', '.join(FAMILIES)}, but {name} is {kind!r}.")
+    return AutoConfig.from_pretrained(folder, local_files_only=True, **overrides)
 
 
 class CTCModel(nn.Module):
@@ -154,7 +148,10 @@ class CTCModel(nn.Module):
         super().__init__()
         match model.config.model_type:
             case "whisper":
-                self.encoder, self.width = WhisperFrames(model.get_encoder()), model.config.d_model
+                self.encoder, self.width = (
+                    WhisperFrames(cast("WhisperEncoder", model.get_encoder())),
+                    model.config.d_model,
+                )
             case "wav2vec2-bert":
                 self.encoder, self.width = Wav2Vec2BertEncoder(model), model.config.hidden_size
             case _:

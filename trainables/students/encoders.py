@@ -49,8 +49,7 @@ class Wav2Vec2BertEncoder(nn.Module):
         device = audio.values.device
         # The extractor is NumPy: it works on the host, one waveform after the other.
         waveforms = [
-            row[:length].numpy()
-            for row, length in zip(audio.values.cpu(), audio.lengths.tolist(), strict=True)
+            row[:length].numpy() for row, length in zip(audio.values.cpu(), audio.lengths.tolist(), strict=True)
         ]
         inputs = self.front_end(waveforms, sampling_rate=SAMPLE_RATE, padding=True, return_tensors="pt").to(device)
         features, mask = inputs["input_features"], inputs["attention_mask"]
@@ -72,8 +71,14 @@ class WhisperFrames(nn.Module):
     def __init__(self, encoder: "WhisperEncoder") -> None:
         super().__init__()
         self.encoder = encoder
+        encoder.embed_positions.requires_grad_(False)  # fixed sinusoids, which from_pretrained forgets
         self.mel = torchaudio.transforms.MelSpectrogram(
-            SAMPLE_RATE, n_fft=400, hop_length=160, n_mels=encoder.num_mel_bins, norm="slaney", mel_scale="slaney"
+            SAMPLE_RATE,
+            n_fft=400,
+            hop_length=160,
+            n_mels=encoder.num_mel_bins,
+            norm="slaney",
+            mel_scale="slaney",
         )
 
     def forward(self, audio: Sequences, masked: Bool[Tensor, "batch frames"] | None) -> Sequences:
@@ -81,9 +86,7 @@ class WhisperFrames(nn.Module):
         mel = self._log_mel(audio)
         if masked is not None:
             hidden_away = fit_frames(masked, -(-mel.values.shape[1] // 2)).repeat_interleave(2, dim=1)
-            mel = Sequences(
-                mel.values.masked_fill(hidden_away[:, : mel.values.shape[1], None], 0), mel.lengths
-            )
+            mel = Sequences(mel.values.masked_fill(hidden_away[:, : mel.values.shape[1], None], 0), mel.lengths)
         lengths = (mel.lengths + 1) // 2
         # Zeros beyond each length before every convolution: a clip alone sees the same.
         hidden = functional.gelu(self.encoder.conv1(mel.values.transpose(1, 2))).transpose(1, 2)

@@ -2,13 +2,15 @@
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from trainables.cache import building, cache_folder, sha256_of, write_atomically
-from trainables.config import Config, digest
+from trainables.config import Preparation, digest
 from trainables.corpora.batching import Indices
 from trainables.corpora.prepared import PreparedSplit, SplitPreparation
 from trainables.sequences import Sequences
@@ -18,7 +20,7 @@ FORMAT = 1
 TEXTS_AT_ONCE = 64
 
 
-class FeaturePreparation(Config):
+class FeaturePreparation(Preparation):
     """The teacher's hidden states over the transcripts of a prepared split, in half precision."""
 
     teacher: LanguageModel
@@ -71,8 +73,17 @@ class CachedFeatures:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.values = np.load(folder / "values.npy", mmap_mode="r")
-        self.ends = np.load(folder / "ends.npy")
+
+    # Opened when first asked for, so that `verify` can tell of a file that does not even open.
+    @cached_property
+    def values(self) -> NDArray[np.float16]:
+        """The hidden states of all transcripts, one after the other."""
+        return np.load(self.folder / "values.npy", mmap_mode="r")
+
+    @cached_property
+    def ends(self) -> NDArray[np.int64]:
+        """Where each transcript's hidden states end."""
+        return np.load(self.folder / "ends.npy")
 
     def __call__(self, indices: Indices) -> Sequences:
         """Hidden states (batch, tokens, features), float32."""
@@ -82,7 +93,7 @@ class CachedFeatures:
 
     def verify(self) -> None:
         """Raises ValueError when the features are not what was written."""
-        for name, expected in json.loads((self.folder / "manifest.json").read_text())["sha256"].items():
+        for name, expected in json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))["sha256"].items():
             if (found := sha256_of(self.folder / name)) != expected:
                 raise ValueError(
                     f"{self.folder / name} must have SHA-256 {expected}, but has {found} instead; "

@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from trainables.config import Config, Location
 from trainables.sequences import Sequences
-from trainables.weights import Sha256, check, fingerprint, locate
+from trainables.weights import TOKENIZER_FILES, Sha256, check, fingerprint, load, locate
 
 
 class LanguageModel(Config):
@@ -31,7 +31,8 @@ class LanguageModel(Config):
 
     def features(self) -> int:
         """Width of the hidden states, D_F^LM."""
-        return AutoConfig.from_pretrained(locate(self.model), local_files_only=True).hidden_size
+        folder = check(locate(self.model), self.bin_sha256)
+        return AutoConfig.from_pretrained(folder, local_files_only=True).hidden_size
 
     def build(self) -> "TextTeacher":
         """The teacher with its pretrained weights.
@@ -39,9 +40,10 @@ class LanguageModel(Config):
         Raises ValueError when the weights are missing or the model has no such layer.
         """
         folder = check(locate(self.model), self.bin_sha256)
-        encoder = AutoModel.from_pretrained(
-            folder, local_files_only=True, use_safetensors=self.bin_sha256 is None, dtype=torch.float32
-        )
+        # Without these, transformers makes up a tokenizer that knows no word.
+        if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+            raise ValueError(f"A teacher must have one of {', '.join(TOKENIZER_FILES)}, but {folder} has none.")
+        encoder = load(folder, AutoConfig.from_pretrained(folder, local_files_only=True), self.bin_sha256)
         if -self.layer > encoder.config.num_hidden_layers:
             raise ValueError(
                 f"`layer` must be from {-encoder.config.num_hidden_layers} to 0, but is {self.layer} instead."

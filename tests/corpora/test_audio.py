@@ -1,0 +1,133 @@
+import os
+
+import numpy as np
+import pytest
+import soundfile
+
+from trainables.corpora.audio import SAMPLE_RATE, UnusableAudio, decode
+
+
+def sine(rate=SAMPLE_RATE, *, seconds=1.0, pitch=440.0):
+    return (0.5 * np.sin(2 * np.pi * pitch * np.arange(int(seconds * rate)) / rate)).astype(np.float32)
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """Writes a clip and gives its path."""
+
+    def write(samples, *, rate=SAMPLE_RATE, name="clip.wav", **options):
+        soundfile.write(tmp_path / name, samples, rate, **options)
+        return tmp_path / name
+
+    return write
+
+
+def refusal(path, *, longest=10.0):
+    with pytest.raises(UnusableAudio) as error:
+        decode(path, longest=longest)
+    return error.value
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000])
+@pytest.mark.parametrize("extension", ["wav", "flac", "ogg", "mp3"])
+def test_any_sound_comes_at_16_khz_with_its_length_and_its_pitch(clip, extension, rate, channels):
+    # The second channel is quieter: their mean has three quarters of the amplitude.
+    samples = sine(rate)[:, None] * [[1, 0.5][:channels]]
+    audio = decode(clip(samples, rate=rate, name=f"clip.{extension}"), longest=10)
+    assert audio.dtype == np.int16
+    assert audio.ndim == 1
+    assert abs(len(audio) - SAMPLE_RATE) <= (0.1 * SAMPLE_RATE if extension == "mp3" else 2)
+    spectrum = np.abs(np.fft.rfft(audio[2000:14_000]))
+    assert abs(spectrum.argmax() * SAMPLE_RATE / 12_000 - 440) < 2
+    amplitude = 0.5 if channels == 1 else 0.375
+    assert np.abs(audio[2000:14_000]).max() / 32767 == pytest.approx(amplitude, rel=0.1)
+
+
+def test_16_bit_samples_at_16_khz_stay_what_they_are(clip):
+    samples = np.random.default_rng(0).integers(-32768, 32767, 1000).astype(np.int16)
+    difference = decode(clip(samples), longest=10).astype(int) - samples
+    assert np.abs(difference).max() <= 1
+
+
+def test_overdriven_samples_are_clipped_and_do_not_wrap(clip):
+    audio = decode(clip(4 * sine(), subtype="FLOAT"), longest=10)
+    assert (audio.min(), audio.max()) == (-32768, 32767)
+
+
+def test_a_clip_of_exactly_the_longest_length_is_fine(clip):
+    path = clip(sine(seconds=2))
+    assert len(decode(path, longest=2)) == 2 * SAMPLE_RATE
+    error = refusal(path, longest=1.99)
+    assert error.reason == "long clip"
+    assert error.detail == "2.0 s, must be at most 1.99 s"
+
+
+def test_a_missing_clip_and_a_folder(tmp_path):
+    assert refusal(tmp_path / "none.mp3").reason == "missing clip"
+    assert refusal(tmp_path).reason == "missing clip"
+
+
+def test_a_file_of_no_bytes(tmp_path):
+    path = tmp_path / "clip.mp3"
+    path.touch()
+    assert refusal(path).reason == "empty clip"
+
+
+def test_a_header_without_samples(clip):
+    error = refusal(clip(sine()[:0]))
+    assert error.reason == "empty clip"
+    assert "no samples" in error.detail
+
+
+def test_text_under_the_name_of_a_sound(tmp_path):
+    path = tmp_path / "clip.mp3"
+    path.write_text("<html>Too many requests</html>\n" * 20)
+    error = refusal(path)
+    assert error.reason == "undecodable clip"
+    assert error.detail == "clip.mp3: not a sound file"
+
+
+@pytest.mark.parametrize("share", [0.001, 0.5, 0.98])
+@pytest.mark.parametrize("extension", ["wav", "flac", "mp3"])  # of OGG, libsndfile does not say it
+def test_a_clip_that_was_cut_short(clip, extension, share):
+    samples = np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE)  # noise, which does not compress away
+    path = clip(samples, name=f"clip.{extension}")
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    assert refusal(path).reason in ("truncated clip", "undecodable clip")
+
+
+def test_a_wav_that_was_written_to_a_pipe_is_whole(clip):
+    # Its writer could not go back to the header and left the largest sizes there.
+    path = clip(sine())
+    content = bytearray(path.read_bytes())
+    content[4:8] = content[40:44] = b"\xff\xff\xff\xff"
+    path.write_bytes(content)
+    assert len(decode(path, longest=10)) == SAMPLE_RATE
+
+
+def test_a_silent_clip(clip):
+    assert refusal(clip(np.zeros(1000))).reason == "silent clip"
+    assert len(decode(clip(np.full(1000, 0.001)), longest=10)) == 1000
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_samples_that_are_not_numbers(clip, value, channels):
+    samples = np.tile(sine()[:, None], channels)
+    samples[100] = [value, -value][:channels]
+    assert refusal(clip(samples, subtype="FLOAT")).reason == "undecodable clip"
+
+
+def test_two_hours_are_refused_from_the_header(clip, monkeypatch):
+    path = clip(sine(), format="WAV")
+    size = 2 * 3600 * SAMPLE_RATE * 2
+    content = bytearray(path.read_bytes())
+    content[4:8], content[40:44] = (size + 36).to_bytes(4, "little"), size.to_bytes(4, "little")
+    path.write_bytes(content)
+    os.truncate(path, 44 + size)  # sparse: takes no space
+    monkeypatch.setattr(soundfile.SoundFile, "read", lambda *_, **__: pytest.fail("it was decoded"))
+    error = refusal(path)
+    assert error.reason == "long clip"
+    assert error.detail == "7200.0 s, must be at most 10 s"

@@ -1,0 +1,227 @@
+from itertools import islice, pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainables.corpora.audio import SAMPLE_RATE
+from trainables.corpora.batching import WINDOW, ByCount, BySeconds, Loader, TimeMasking, plan
+from trainables.corpora.common_voice import CommonVoice
+from trainables.corpora.prepared import PreparedSplit, SplitPreparation
+from trainables.corpora.text import CharacterVocabulary, Letters
+from trainables.sequences import Sequences
+
+SECONDS = st.lists(st.floats(0.5, 10), min_size=1, max_size=60).map(np.array)
+BATCHING = st.builds(ByCount, utterances=st.integers(1, 9)) | st.builds(BySeconds, seconds=st.floats(1, 40))
+
+
+@pytest.fixture(scope="module")
+def split(release, tmp_path_factory):
+    """24 utterances."""
+    chosen = SplitPreparation(
+        corpus=CommonVoice(root=str(release), language="cs"), split="train", normaliser=Letters(), longest=10
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("L2S_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return PreparedSplit(chosen.build())
+
+
+@pytest.fixture
+def loader(split):
+    masking = TimeMasking(probability=0.4, span=2)
+    return Loader(split, CharacterVocabulary.of(split.texts), masking=masking)
+
+
+def epoch_of(seconds, batching, seed):
+    """The batches of the first epoch."""
+    batches, seen = [], 0
+    for batch in plan(seconds, batching, seed):
+        batches.append(batch.tolist())
+        seen += len(batch)
+        if seen >= len(seconds):
+            return batches
+    raise AssertionError
+
+
+@given(SECONDS, BATCHING, st.integers(0, 5))
+@settings(deadline=None)
+def test_a_plan_is_a_function_of_its_seed_and_has_every_utterance_once_an_epoch(seconds, batching, seed):
+    batches = epoch_of(seconds, batching, seed)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(seconds)))
+    assert epoch_of(seconds, batching, seed) == batches
+
+
+def test_epochs_and_seeds_differ():
+    seconds = np.linspace(1, 10, 40)
+    stream = plan(seconds, ByCount(utterances=8), 1)
+    first, second = ([batch.tolist() for batch in islice(stream, 5)] for _ in range(2))
+    assert sorted(i for batch in second for i in batch) == list(range(40))
+    assert first != second
+    assert epoch_of(seconds, ByCount(utterances=8), 2) != first
+
+
+@given(SECONDS, st.integers(1, 9))
+@settings(deadline=None)
+def test_by_count_gives_full_batches_and_one_rest(seconds, utterances):
+    sizes = sorted(len(batch) for batch in epoch_of(seconds, ByCount(utterances=utterances), 0))
+    assert all(size == utterances for size in sizes[1:])
+    assert len(sizes) == -(-len(seconds) // utterances)
+
+
+@given(SECONDS, st.floats(1, 40))
+@settings(deadline=None)
+def test_by_seconds_bounds_the_seconds_with_padding_and_wastes_no_batch(seconds, bound):
+    starts = BySeconds(seconds=bound).cut(np.sort(seconds))
+    batches = np.split(np.sort(seconds), starts[1:])
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * batch.max() <= bound
+    for batch, following in pairwise(batches):
+        assert (len(batch) + 1) * following[0] > bound
+
+
+def test_batches_hold_utterances_of_like_length_and_come_in_random_order():
+    seconds = np.random.default_rng(0).uniform(1, 10, 4 * WINDOW)
+    batches = epoch_of(seconds, ByCount(utterances=4), 0)
+    padded = sum(len(batch) * seconds[batch].max() for batch in batches)
+    assert padded < 1.1 * seconds.sum()
+    longest = [seconds[batch].max() for batch in batches]
+    assert abs(np.corrcoef(longest, np.arange(len(batches)))[0, 1]) < 0.5
+
+
+def steps_of(loader, *, start=0, share=1, shares=(0,), steps=6, seed=3):
+    stream = loader.training(ByCount(utterances=5), seed=seed, start=start, share=share, shares=shares)
+    return list(islice(stream, steps - start))
+
+
+def assert_same(one, other):
+    assert one.ids == other.ids
+    assert one.texts == other.texts
+    for a, b in zip((one.audio, one.tokens), (other.audio, other.tokens), strict=True):
+        assert torch.equal(a.values, b.values)
+        assert torch.equal(a.lengths, b.lengths)
+    assert torch.equal(one.scale, other.scale)
+    assert torch.equal(one.masked, other.masked)
+
+
+@pytest.mark.parametrize("start", [1, 5, 7])
+def test_starting_at_a_step_continues_exactly(loader, start):
+    whole = steps_of(loader, steps=9)[start:]  # 5 steps are an epoch
+    continued = steps_of(loader, start=start, steps=9)
+    assert len(whole) == len(continued)
+    for (one,), (other,) in zip(whole, continued, strict=True):
+        assert_same(one, other)
+
+
+def test_a_batch_is_the_split_at_its_indices(loader, split):
+    ((batch,),) = steps_of(loader, steps=1)
+    for i, name in enumerate(batch.ids):
+        index = split.ids.index(name)
+        length = int(batch.audio.lengths[i])
+        assert length == split.samples[index]
+        expected = torch.from_numpy(split.audio(index).astype(np.float32) / 32768)
+        assert torch.equal(batch.audio.values[i, :length], expected)
+        assert batch.audio.values[i, length:].eq(0).all()
+        assert batch.texts[i] == split.texts[index]
+        tokens = batch.tokens.values[i, : batch.tokens.lengths[i]].tolist()
+        assert loader.vocabulary.decode(tokens) == batch.texts[i]
+    assert batch.audio.values.abs().max() <= 1
+
+
+def test_step_k_has_the_plans_batch_k(loader, split):
+    batches = plan(split.samples / SAMPLE_RATE, ByCount(utterances=5), 3)
+    for (batch,), indices in zip(steps_of(loader), batches, strict=False):
+        assert batch.ids == tuple(split.ids[i] for i in indices)
+
+
+@pytest.mark.parametrize(("workers", "accumulation"), [(1, 1), (1, 3), (2, 1), (2, 2), (3, 4)])
+def test_shares_part_the_global_batch_whatever_their_number(loader, workers, accumulation):
+    share = workers * accumulation
+    ranks = [range(rank * accumulation, (rank + 1) * accumulation) for rank in range(workers)]
+    parts = [steps_of(loader, share=share, shares=tuple(shares)) for shares in ranks]
+    for step, (whole,) in enumerate(steps_of(loader)):
+        batches = [batch for rank in parts for batch in rank[step]]
+        assert len(batches) == share  # every share takes part in every step
+        real = [(i, batch) for batch in batches for i in range(len(batch.ids)) if batch.scale[i]]
+        assert sorted(batch.ids[i] for i, batch in real) == sorted(whole.ids)
+        assert sum(float(batch.scale.sum()) for batch in batches) == pytest.approx(1)
+        masks = {batch.ids[i]: batch.masked[i] for i, batch in real}
+        for i, name in enumerate(whole.ids):
+            frames = min(len(masks[name]), whole.masked.shape[1])
+            assert torch.equal(masks[name][:frames], whole.masked[i, :frames])
+            assert not whole.masked[i, frames:].any()
+
+
+def test_a_share_without_an_utterance_is_filled_with_one_that_weighs_nothing(loader):
+    batches = steps_of(loader, share=8, shares=tuple(range(8)))[1]
+    assert [len(batch.ids) for batch in batches] == [1] * 8
+    assert [float(batch.scale[0]) for batch in batches] == pytest.approx([0.2] * 5 + [0] * 3)
+    assert batches[-1].ids == batches[0].ids
+
+
+def test_masks_change_with_the_step_and_the_seed(loader):
+    def mask(seed, step):
+        return loader.batch(np.arange(4), scale=1.0, seed=(seed, step)).masked
+
+    assert torch.equal(mask(0, 0), mask(0, 0))
+    assert not torch.equal(mask(0, 0), mask(0, 1))
+    assert not torch.equal(mask(0, 0), mask(1, 0))
+    assert not torch.equal(mask(0, 0)[0], mask(0, 0)[1])
+
+
+def test_a_mask_has_a_frame_for_every_20_ms_and_none_in_the_padding(loader, split):
+    batch = loader.batch(np.arange(12), scale=1.0, seed=(0, 0))
+    frames = split.samples[:12] * 50 // SAMPLE_RATE
+    assert batch.masked.shape == (12, frames.max())
+    for row, n in zip(batch.masked, frames, strict=True):
+        assert not row[n:].any()
+
+
+def test_the_share_of_masked_frames_is_about_the_probability():
+    random = np.random.default_rng(0)
+    for probability, span in [(0.05, 10), (0.2, 5)]:
+        masking = TimeMasking(probability=probability, span=span)
+        share = np.mean([masking.draw(300, random).mean() for _ in range(1000)])
+        assert 0.8 * probability < share <= 1.02 * probability  # overlaps make it less
+
+
+def test_masks_come_in_spans():
+    mask = TimeMasking(probability=0.03, span=10).draw(500, np.random.default_rng(1))
+    runs = np.diff(np.flatnonzero(np.diff(np.concatenate([[0], mask, [0]]))))[::2]
+    assert len(runs) >= 1
+    assert runs.min() >= 10
+
+
+@pytest.mark.parametrize(("probability", "frames"), [(0.0, 100), (0.9, 10), (0.9, 0)])
+def test_no_masks_where_none_are_wanted_or_none_fit(probability, frames):
+    mask = TimeMasking(probability=probability, span=10).draw(frames, np.random.default_rng(0))
+    assert mask.shape == (frames,)
+    assert not mask.any()
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 50])
+def test_evaluation_has_every_utterance_once_over_all_ranks(loader, split, world_size):
+    found = []
+    for rank in range(world_size):
+        lengths = []
+        for batch in loader.evaluation(seconds=6, rank=rank, world_size=world_size):
+            assert batch.masked is None
+            assert batch.teacher is None
+            assert batch.audio.values.numel() <= 6 * SAMPLE_RATE or len(batch.ids) == 1
+            lengths.append(batch.audio.values.shape[1])
+            found += batch.ids
+        assert lengths == sorted(lengths, reverse=True)
+    assert sorted(found) == sorted(split.ids)
+
+
+def test_teacher_features_are_those_of_the_utterances(split):
+    def features(indices):
+        return Sequences.stack([torch.full((len(split.texts[i]), 1), float(i)) for i in indices])
+
+    loader = Loader(split, CharacterVocabulary.of(split.texts), features=features)
+    for batches in steps_of(loader, share=2, shares=(0, 1)):
+        for batch in batches:
+            assert batch.masked is None
+            assert batch.teacher is not None
+            assert batch.teacher.values[:, 0, 0].tolist() == [split.ids.index(name) for name in batch.ids]

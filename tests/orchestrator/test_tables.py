@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from orchestrator.sweep import Trial, grid
+from orchestrator.tables import Table
+from sweeps.commonvoice20 import Options, layout
+from trainables.recipes.distill_l2s import DistillL2S
+
+
+@pytest.fixture
+def trials(recipe: DistillL2S) -> list[Trial]:
+    axes = {"corpus.language": ["ro", "cs"], "seed": [1, 2]}
+    cells = grid(recipe, {**axes, "weight": [0.0, 0.25, 0.5, 1.0]})
+    scratch = {"kind": "scratch", "model": recipe.student.encoder.model}
+    cells += grid(recipe, {**axes, "weight": [0.0], "student.encoder": [scratch]})
+    return [Trial(cell) for cell in cells]
+
+
+def results(trials: list[Trial], cells: dict[tuple[str, str, float, int], float]) -> dict[str, dict[str, object]]:
+    found = {}
+    for trial in trials:
+        recipe = trial.recipe
+        assert isinstance(recipe, DistillL2S)
+        key = (recipe.corpus.language, recipe.student.encoder.kind, recipe.weight, recipe.seed)
+        if key in cells:
+            found[trial.signature] = {"metrics": {"test_cer": cells[key]}}
+    return found
+
+
+CELLS = {
+    ("cs", "scratch", 0.0, 1): 99.994,
+    ("cs", "pretrained", 0.0, 1): 20.0,
+    ("cs", "pretrained", 0.0, 2): 30.0,
+    ("cs", "pretrained", 0.25, 1): 24.0,
+    ("cs", "pretrained", 0.5, 1): 24.004,
+    ("ro", "pretrained", 1.0, 1): 7.0,
+}
+
+
+def test_cells_are_means_over_seeds_and_rows_are_the_papers(trials: list[Trial], tmp_path: Path) -> None:
+    table = Table.of(layout(Options()), trials, results(trials, CELLS), ["A note."])
+    assert table.csv().splitlines() == [
+        "locale,language,group,hours,text_gb,scratch_0,finetune_0,distill_0.25,distill_0.5,distill_1.0,"
+        "paper_scratch_0,paper_finetune_0,paper_distill_0.25,paper_distill_0.5,paper_distill_1.0",
+        "cs,Czech,< 5 h,1,14.9,99.99,25.0,24.0,24.0,,53.07,7.4,7.43,7.13,7.13",
+        "ro,Romanian,< 10 h,9,11.0,,,,,7.0,80.17,6.7,6.75,6.81,6.69",
+    ]
+    assert table.markdown().splitlines()[2:8] == [
+        "| Speech | Language |  | scratch λ = 0 | tuned λ = 0 | λ = 0.25 | λ = 0.5 | λ = 1 |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
+        "| < 5 h | Czech | ours | 99.99 | 25.00 | **24.00** | **24.00** | … |",
+        "|  |  | paper | 53.07 | 7.40 | 7.43 | **7.13** | **7.13** |",
+        "| < 10 h | Romanian | ours | … | … | … | … | **7.00** |",
+        "|  |  | paper | 80.17 | 6.70 | 6.75 | 6.81 | **6.69** |",
+    ]
+    assert "- A note." in table.markdown()
+    paths = table.write(tmp_path, "table1")
+    first = [path.read_bytes() for path in paths]
+    Table.of(layout(Options()), trials[::-1], results(trials, CELLS), ["A note."]).write(tmp_path, "table1")
+    assert [path.read_bytes() for path in paths] == first
+
+
+def test_a_terminal_of_80_columns_is_enough(trials: list[Trial]) -> None:
+    console = Console(width=80, record=True, force_terminal=True)
+    Table.of(layout(Options()), trials, results(trials, CELLS), ["A note."]).show(console)
+    text = console.export_text()
+    assert "…" in text
+    for cell in ("99.99", "25.00", "24.00", "53.07", "7.13", "Romanian", "A note."):
+        assert cell in text
+    assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_another_weight_gets_a_column_without_published_numbers(trials: list[Trial], recipe: DistillL2S) -> None:
+    trial = Trial(grid(recipe, {"weight": [2.0]})[0])
+    table = Table.of(layout(Options(weights=(2.0,))), [trial], {trial.signature: {"metrics": {"test_cer": 3}}}, [])
+    assert "| < 5 h | Czech | ours | **3.00** |" in table.markdown()
+    assert table.csv().splitlines()[0].endswith("distill_2,paper_distill_2")

@@ -1,0 +1,94 @@
+import re
+from typing import Annotated, Literal
+
+import pytest
+from pydantic import Field, ValidationError, model_validator
+
+from trainables.config import Config, Location, digest, explain
+
+
+class Data(Config):
+    kind: Literal["data"] = "data"
+    root: Location
+    language: str = "cs"
+    content: str = "0123"
+
+    def fingerprint(self):
+        return self.content
+
+
+class Plain(Config):
+    kind: Literal["plain"] = "plain"
+
+
+class Cell(Config):
+    data: Annotated[Data | Plain, Field(discriminator="kind")] = Data(root="/here")
+    weight: Annotated[float, Field(ge=0)] = 0.5
+    betas: tuple[float, float] = (0.9, 0.98)
+    name: Annotated[str, Field(pattern="^[a-z]+$")] = "a"
+
+    @model_validator(mode="after")
+    def _not_one(self):
+        if self.weight == 1:
+            raise ValueError("`weight` must not be 1, but is 1.0 instead.")
+        return self
+
+
+def test_identity_has_every_field_but_locations_and_the_fingerprint_in_their_place():
+    data = {"kind": "data", "language": "cs", "content": "0123", "fingerprint": "0123"}
+    assert Cell().identity() == {"data": data, "weight": 0.5, "betas": [0.9, 0.98], "name": "a"}
+
+
+def test_identity_is_the_same_at_another_location_and_differs_with_the_content():
+    here, there = Cell(), Cell(data=Data(root="/there"))
+    changed = Cell(data=Data(root="/here", content="4567"))
+    assert digest(here.identity()) == digest(there.identity())
+    assert digest(here.identity()) != digest(changed.identity())
+
+
+def test_a_config_without_outside_content_has_no_fingerprint():
+    assert Plain().identity() == {"kind": "plain"}
+
+
+def test_digest_does_not_depend_on_the_order_of_keys_and_has_the_length_asked_for():
+    assert digest({"a": 1, "b": "λ"}) == digest({"b": "λ", "a": 1})
+    assert digest({"a": 1}) != digest({"a": 2})
+    assert len(digest({"a": 1})) == 16
+    assert len(digest({"a": 1}, 40)) == 40
+
+
+def test_configs_are_frozen():
+    with pytest.raises(ValidationError, match="frozen"):
+        Cell().weight = 2.0
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"weight": -1}, "`weight` must be greater than or equal to 0, but is -1 instead."),
+        ({"weight": float("nan")}, "`weight` must be a finite number, but is nan instead."),
+        ({"weight": "x"}, "`weight` must be a valid number, .*but is 'x' instead."),
+        ({"wieght": 1}, "`wieght` is not a field here."),
+        ({"weight": 1}, "`weight` must not be 1, but is 1.0 instead."),
+        ({"name": "A"}, r"`name` must match pattern '\^\[a-z\]\+\$', but is 'A' instead."),
+        ({"betas": (1, 2, 3)}, r"`betas` must have at most 2 items .*but is \(1, 2, 3\) instead."),
+        ({"data": {"kind": "data"}}, "`data.data.root` must be given."),
+        ({"data": {"root": "/"}}, "`data.kind` must be given."),
+        ({"data": {"kind": "x"}}, "`data.kind` must be one of 'data', 'plain', but is 'x' instead."),
+    ],
+)
+def test_an_error_is_one_sentence_of_the_thing_the_rule_and_the_value(values, sentence):
+    with pytest.raises(ValidationError) as error:
+        Cell(**values)
+    explained = explain(error.value)
+    assert "\n" not in explained
+    assert re.fullmatch(sentence, explained)
+
+
+def test_several_errors_are_one_sentence_a_line():
+    with pytest.raises(ValidationError) as error:
+        Cell.model_validate({"weight": -1, "foo": 2})
+    assert explain(error.value).splitlines() == [
+        "`weight` must be greater than or equal to 0, but is -1 instead.",
+        "`foo` is not a field here.",
+    ]
