@@ -2,17 +2,21 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import tyro
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.console import Console
 
-from orchestrator import local, tracking
+from orchestrator import tracking
 from orchestrator.events import Chorus, Narrator
 from orchestrator.ledger import Ledger
+from orchestrator.local import LocalRunner
 from orchestrator.sweep import Resources, Sweep
 from orchestrator.tables import Layout, Table
+
+if TYPE_CHECKING:
+    from orchestrator.tuning import RayRunner
 
 Flag = tyro.conf.FlagCreatePairsOff
 
@@ -92,11 +96,7 @@ def run_study(
     finished = [trial for trial in trials if ledger.result(trial.signature)]
     missing = [trial for trial in trials if trial not in finished]
     console.print(f"{sweep.name}: {len(trials)} trials, {len(finished)} finished, {len(missing)} to run")
-    if missing and not options.local:
-        from orchestrator import tuning  # Ray takes seconds to import: not for a study that is finished
-
-        tuning.start(options.address)
-        tuning.concurrency(sweep.resources, tuning.cluster())  # said now, not after an hour of preparation
+    runner = _runner(options, sweep, folder_run) if missing else None
     tracker = tracking.Tracker(options.tracking_uri or tracking.default_uri(options.storage), options.storage, sweep)
     for trial in finished:
         tracker.finished(trial, ledger.result(trial.signature) or {})
@@ -104,14 +104,9 @@ def run_study(
     try:
         narrator = Narrator(console, len(trials), len(finished))
         listener = Chorus([narrator, tracker])
-        if not missing:
-            failures = 0
-        elif options.local:
-            local.prepare(sweep.preparations(missing), narrator.say)
-            failures = local.run_trials(sweep, missing, ledger, listener, folder_run)
-        else:
-            tuning.prepare(sweep.preparations(missing), narrator.say)
-            failures = tuning.run_trials(sweep, missing, ledger, listener)
+        if runner:
+            runner.prepare(sweep.preparations(missing), narrator.say)
+            failures = runner.run(missing, ledger, listener)
     finally:
         results = {t.signature: r for t in trials if (r := ledger.result(t.signature))}
         table = Table.of(layout, trials, results, notes)
@@ -123,3 +118,11 @@ def run_study(
     table.show(console)
     console.print(f"\nTable: {paths[0]} and {paths[1].name}\nMLflow: mlflow ui --backend-store-uri {tracker.uri}")
     return 1 if failures else 0
+
+
+def _runner(options: StudyOptions, sweep: Sweep, folder_run: Callable[[Path], Any]) -> "LocalRunner | RayRunner":
+    if options.local:
+        return LocalRunner(folder_run)
+    from orchestrator.tuning import RayRunner  # Ray takes seconds to import: not for a study that is finished
+
+    return RayRunner(options.address, sweep.resources)

@@ -2,41 +2,38 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.events import Listener
 from orchestrator.ledger import Ledger
-from orchestrator.sweep import Preparation, Sweep, Trial
+from orchestrator.sweep import Preparation, Trial
 
 
-def prepare(chains: Sequence[Sequence[Preparation]], told: Callable[[str], None]) -> None:
-    """Build everything in this process."""
-    for chain in chains:
-        for preparation in chain:
-            preparation.build()
-            told(f"{preparation}: {preparation.summary()}")
+@dataclass(frozen=True)
+class LocalRunner:
+    """Runs everything here; `folder_run` makes the recipes' run of a trial's folder."""
 
+    folder_run: Callable[[Path], Any]
 
-def run_trials(
-    sweep: Sweep,
-    trials: Sequence[Trial],
-    ledger: Ledger,
-    listener: Listener,
-    folder_run: Callable[[Path], Any],
-) -> int:
-    """Run `trials`, each with the run that `folder_run` makes of its folder; returns how many failed.
+    def prepare(self, chains: Sequence[Sequence[Preparation]], told: Callable[[str], None]) -> None:
+        """Build every chain."""
+        for chain in chains:
+            for preparation in chain:
+                preparation.build()
+                told(f"{preparation}: {preparation.summary()}")
 
-    An exception is not caught: it is what the debugger is for.
-    """
-    for trial in trials:
-        ledger.begin(trial)
-        begun = time.monotonic()
-        metrics = trial.recipe.run(_Told(folder_run(ledger.trial(trial.signature)), trial, listener))
-        result = {"metrics": metrics, "seconds": time.monotonic() - begun}
-        ledger.finish(trial.signature, result)
-        listener.finished(trial, result)
-    return 0
+    def run(self, trials: Sequence[Trial], ledger: Ledger, listener: Listener) -> int:
+        """Run `trials`; returns how many failed, which is none: an exception is what the debugger is for."""
+        for trial in trials:
+            ledger.begin(trial)
+            begun = time.monotonic()
+            metrics = trial.recipe.run(_Told(self.folder_run(ledger.trial(trial.signature)), trial, listener))
+            result = {"metrics": metrics, "seconds": time.monotonic() - begun}
+            ledger.finish(trial.signature, result)
+            listener.finished(trial, result)
+        return 0
 
 
 class _Told:

@@ -22,7 +22,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from orchestrator.events import Listener
 from orchestrator.ledger import Ledger
-from orchestrator.sweep import Preparation, Resources, Sweep, Trial, load, type_name
+from orchestrator.sweep import Preparation, Resources, Trial, load, type_name
 
 WORKER_ENVIRONMENT = {
     # Measured on trials of seconds: a quicker health check and no preemption watcher save a second each.
@@ -32,7 +32,7 @@ WORKER_ENVIRONMENT = {
 PASSED_ON = ("L2S_CACHE", "HF_HUB_OFFLINE", "HF_HOME")
 
 
-def start(address: str | None) -> None:
+def join(address: str | None) -> None:
     """Join the cluster at `address`, or this job's; start one on this machine where there is none.
 
     Raises ValueError when there is no cluster at `address`.
@@ -76,29 +76,65 @@ def concurrency(resources: Resources, cluster: Mapping[str, float]) -> int:
     return min(most, default=1)
 
 
-def cluster() -> dict[str, float]:
-    """What the cluster has in all."""
-    return dict(ray.cluster_resources())
+class RayRunner:
+    """Runs everything on a Ray cluster."""
 
+    def __init__(self, address: str | None, resources: Resources) -> None:
+        """Join the cluster at `address`, or this job's; start one on this machine where there is none.
 
-def prepare(chains: Sequence[Sequence[Preparation]], told: Callable[[str], None]) -> None:
-    """Build every chain as Ray tasks, chains side by side.
+        Raises ValueError when there is no cluster at `address`, or when it cannot hold one trial.
+        """
+        self.resources = resources
+        join(address)
+        concurrency(resources, ray.cluster_resources())
 
-    Raises RuntimeError with the reason when one cannot be built.
-    """
-    tasks: dict[Any, Preparation] = {}
-    for chain in chains:
-        before: Any = None
-        for preparation in chain:
-            before = _prepare.remote(type_name(preparation), preparation.model_dump_json(), before)
-            tasks[before] = preparation
-    waiting = list(tasks)
-    while waiting:
-        done, waiting = ray.wait(waiting)
-        try:
-            told(f"{tasks[done[0]]}: {ray.get(done[0])}")
-        except RayTaskError as error:
-            raise RuntimeError(f"{tasks[done[0]]} could not be prepared: {error.cause}") from error
+    def prepare(self, chains: Sequence[Sequence[Preparation]], told: Callable[[str], None]) -> None:
+        """Build every chain as Ray tasks, chains side by side.
+
+        Raises RuntimeError with the reason when one cannot be built.
+        """
+        tasks: dict[Any, Preparation] = {}
+        for chain in chains:
+            before: Any = None
+            for preparation in chain:
+                before = _prepare.remote(type_name(preparation), preparation.model_dump_json(), before)
+                tasks[before] = preparation
+        waiting = list(tasks)
+        while waiting:
+            done, waiting = ray.wait(waiting)
+            try:
+                told(f"{tasks[done[0]]}: {ray.get(done[0])}")
+            except RayTaskError as error:
+                raise RuntimeError(f"{tasks[done[0]]} could not be prepared: {error.cause}") from error
+
+    def run(self, trials: Sequence[Trial], ledger: Ledger, listener: Listener) -> int:
+        """Run `trials` on the cluster; returns how many failed for good."""
+        by_signature = {trial.signature: trial for trial in trials}
+        for trial in trials:
+            ledger.begin(trial)
+        tuner = ray.tune.Tuner(
+            # The Tune actor only waits for its trainer: with a CPU of its own it could starve its workers.
+            ray.tune.with_resources(_trial, {"CPU": 0, "node:__internal_head__": 0.001}),
+            param_space={
+                "signature": ray.tune.grid_search(list(by_signature)),
+                "recipes": {trial.signature: trial.describe() for trial in trials},
+                "resources": self.resources,
+                "ledger": ledger,
+            },
+            tune_config=ray.tune.TuneConfig(
+                max_concurrent_trials=concurrency(self.resources, ray.cluster_resources()),
+                trial_dirname_creator=lambda trial: trial.config["signature"],
+                reuse_actors=True,
+            ),
+            run_config=ray.tune.RunConfig(
+                name="tune",
+                storage_path=str(ledger.folder),
+                verbose=0,
+                callbacks=[_Hearing(by_signature, ledger, listener)],
+            ),
+        )
+        errors = [result.error for result in tuner.fit()]
+        return sum(error is not None for error in errors)
 
 
 @ray.remote(num_cpus=1)
@@ -110,36 +146,6 @@ def _prepare(type_name: str, fields: str, before: str | None) -> str:
     preparation = getattr(importlib.import_module(module), name).model_validate_json(fields)
     preparation.build()
     return preparation.summary()
-
-
-def run_trials(sweep: Sweep, trials: Sequence[Trial], ledger: Ledger, listener: Listener) -> int:
-    """Run `trials` on the cluster that `start` joined; returns how many failed for good."""
-    by_signature = {trial.signature: trial for trial in trials}
-    for trial in trials:
-        ledger.begin(trial)
-    tuner = ray.tune.Tuner(
-        # The Tune actor only waits for its trainer: with a CPU of its own it could starve its workers.
-        ray.tune.with_resources(_trial, {"CPU": 0, "node:__internal_head__": 0.001}),
-        param_space={
-            "signature": ray.tune.grid_search(list(by_signature)),
-            "recipes": {trial.signature: trial.describe() for trial in trials},
-            "resources": sweep.resources,
-            "ledger": ledger,
-        },
-        tune_config=ray.tune.TuneConfig(
-            max_concurrent_trials=concurrency(sweep.resources, cluster()),
-            trial_dirname_creator=lambda trial: trial.config["signature"],
-            reuse_actors=True,
-        ),
-        run_config=ray.tune.RunConfig(
-            name="tune",
-            storage_path=str(ledger.folder),
-            verbose=0,
-            callbacks=[_Hearing(by_signature, ledger, listener)],
-        ),
-    )
-    errors = [result.error for result in tuner.fit()]
-    return sum(error is not None for error in errors)
 
 
 def _trial(config: dict[str, Any]) -> None:

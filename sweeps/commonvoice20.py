@@ -100,7 +100,6 @@ def paper(options: Options) -> DistillL2S:
 def mini(options: Options) -> DistillL2S:
     """The same experiment in minutes: Whisper tiny.en's encoder, multilingual-e5-small, 1.7 h of speech."""
     small = miniature.locate()
-    steps = 360
     return DistillL2S(
         corpus=CommonVoice(root=str(options.data or small.corpus), language="cs"),
         student=CTCStudent(
@@ -112,7 +111,7 @@ def mini(options: Options) -> DistillL2S:
         masking=TimeMasking(probability=0),
         longest_training_clip=5,
         optimisation=Optimisation(
-            steps=steps, warmup=120, learning_rate=3e-4, new_learning_rate=5e-3, evaluate_every=120
+            steps=260, warmup=100, learning_rate=3e-4, new_learning_rate=5e-3, evaluate_every=130
         ),
     )
 

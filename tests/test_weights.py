@@ -123,7 +123,7 @@ def test_fingerprint_changes_with_a_trusted_pickle(pickled):
     assert "SHA-256" in refusal(fingerprint, str(folder), sha256)
 
 
-def test_weights_that_do_not_fill_the_model_are_refused(tmp_path: Path) -> None:
+def test_weights_that_do_not_fill_the_model_are_refused(tmp_path) -> None:
     """transformers would draw them at random, which is how the paper's code lost its teacher."""
     folder = testing.bert(tmp_path / "bert")
     tensors = load_file(folder / "model.safetensors")

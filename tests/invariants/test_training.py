@@ -91,9 +91,10 @@ def test_two_workers_are_one(recipe: DistillL2S, cache: Path, tmp_path: Path) ->
     alone, together = LocalRun(tmp_path / "alone"), LocalRun(tmp_path / "together")
     result = recipe.run(alone)
     (tmp_path / "recipe.json").write_text(recipe.model_dump_json())
+    where = str(tmp_path / "recipe.json"), str(together.folder)
     command = [
         sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "--rdzv-backend",
-        "c10d", "--rdzv-endpoint", "127.0.0.1:0", "-m", "trainables", str(tmp_path / "recipe.json"), str(together.folder),
+        "c10d", "--rdzv-endpoint", "127.0.0.1:0", "-m", "trainables", *where,
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)

@@ -30,5 +30,5 @@ def test_nothing_half_written_is_left(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_storage_must_be_a_folder_that_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="must be a folder that can be written, but .*file"):
+    with pytest.raises(ValueError, match=r"must be a folder that can be written, but .*file"):
         Ledger.open(tmp_path / "file", "study")

@@ -62,7 +62,7 @@ def test_a_failed_trial_says_why(sweep: Sweep, tmp_path: Path) -> None:
 
 def test_a_server_that_is_not_there_is_said(sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(ValueError, match="MLflow must answer at http://127.0.0.1:9, but does not"):
+    with pytest.raises(ValueError, match=r"MLflow must answer at http://127\.0\.0\.1:9, but does not"):
         Tracker("http://127.0.0.1:9", tmp_path, sweep)
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from orchestrator.sweep import Resources
-from orchestrator.tuning import concurrency, start
+from orchestrator.tuning import concurrency, join
 
 
 @pytest.mark.parametrize(
@@ -26,5 +26,5 @@ def test_what_the_cluster_lacks_is_named() -> None:
 
 
 def test_a_cluster_that_is_not_there_is_said_at_once() -> None:
-    with pytest.raises(ValueError, match="A Ray cluster must run at 127.0.0.1:9, but none does"):
-        start("127.0.0.1:9")
+    with pytest.raises(ValueError, match=r"A Ray cluster must run at 127\.0\.0\.1:9, but none does"):
+        join("127.0.0.1:9")

@@ -48,7 +48,7 @@ def test_a_study_with_ray(release: Path, models: Path, tmp_path: Path, capsys: p
         first = table(tmp_path)
         assert [row["locale"] for row in first] == ["cs", "ro"]
         assert first[0]["paper_distill_0.5"] == "7.13"
-        assert all(0 <= float(row["distill_0.5"]) for row in first)
+        assert all(float(row["distill_0.5"]) >= 0 for row in first)
         assert len(children(tmp_path)) == 2
 
         # Again: nothing runs, and the same table comes out.
@@ -182,7 +182,7 @@ def test_a_script_in_a_folder_that_hides_no_library() -> None:
 
 
 def test_a_recipe_keeps_what_the_options_say(release: Path) -> None:
-    options = Options(preset="mini", data=release, normaliser="letters_and_marks", selection="wer", steps=36)
+    options = Options(preset="mini", data=release, normaliser="letters_and_marks", selection="wer", steps=52)
     cell = recipe(options)
     assert (cell.normaliser.kind, cell.selection) == ("letters_and_marks", "wer")
-    assert (cell.optimisation.steps, cell.optimisation.warmup, cell.optimisation.evaluate_every) == (36, 12, 12)
+    assert (cell.optimisation.steps, cell.optimisation.warmup, cell.optimisation.evaluate_every) == (52, 20, 26)
