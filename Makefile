@@ -6,7 +6,7 @@ export L2S_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/distill-l2s
 ENV := $(L2S_CACHE)/env-$(shell sha256sum constraints.txt | cut -c1-12)
 RUN := PYTHONPATH=$(CURDIR) $(ENV)/bin/
 
-.PHONY: demo demo-synthetic test check clean
+.PHONY: demo demo-synthetic test check env clean
 .DELETE_ON_ERROR:
 
 demo: $(ENV)/complete  ## Table 1 in miniature: real speech, real weights, about ten minutes on two cores
@@ -26,6 +26,9 @@ check: $(ENV)/complete  ## style, types, import contracts
 	@$(RUN)ruff format --check .
 	@$(RUN)pyright --pythonpath $(ENV)/bin/python
 	@$(RUN)lint-imports --no-cache
+
+env: $(ENV)/complete  ## what to source: source "$$(make --silent env)"
+	@echo $(ENV)/bin/activate
 
 clean:  ## what the commands above left in this folder
 	rm -rf runs build *.egg-info .pytest_cache .ruff_cache .hypothesis

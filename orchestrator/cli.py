@@ -1,5 +1,6 @@
 """The options that every sweep script shares, and how a script turns them into a study."""
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -102,7 +103,7 @@ def run_study(
         tracker.finished(trial, ledger.result(trial.signature) or {})
     failures = len(missing)
     try:
-        narrator = Narrator(console, len(trials), len(finished))
+        narrator = Narrator(console, layout.metric, len(trials), len(finished))
         listener = Chorus([narrator, tracker])
         if runner:
             runner.prepare(sweep.preparations(missing), narrator.say)
@@ -116,7 +117,8 @@ def run_study(
         tracker.close(status="FAILED" if failures else "FINISHED")
     console.print()
     table.show(console)
-    console.print(f"\nTable: {paths[0]} and {paths[1].name}\nMLflow: mlflow ui --backend-store-uri {tracker.uri}")
+    mlflow = Path(sys.executable).parent / "mlflow"
+    console.print(f"\nTable: {paths[0]} and {paths[1].name}\nMLflow: {mlflow} ui --backend-store-uri {tracker.uri}")
     return 1 if failures else 0
 
 

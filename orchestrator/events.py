@@ -26,10 +26,10 @@ class Listener(Protocol):
 
 
 class Narrator:
-    """One line per event."""
+    """One line per event; `metric` is what a person wants to know of a trial, such as cer."""
 
-    def __init__(self, console: Console, trials: int, finished: int) -> None:
-        self.console, self.trials, self.done = console, trials, finished
+    def __init__(self, console: Console, metric: str, trials: int, finished: int) -> None:
+        self.console, self.metric, self.trials, self.done = console, metric, trials, finished
         self.begun = time.monotonic()
 
     def say(self, text: str) -> None:
@@ -39,14 +39,15 @@ class Narrator:
 
     def reported(self, trial: Trial, metrics: Mapping[str, float]) -> None:
         """The validation error, where there is one."""
-        if "valid_cer" in metrics:
-            self.say(f"{trial.label}: step {metrics['step']:g}, validation CER {metrics['valid_cer']:.1f} %")
+        if f"valid_{self.metric}" in metrics:
+            value = metrics[f"valid_{self.metric}"]
+            self.say(f"{trial.label}: step {metrics['step']:g}, validation {self.metric.upper()} {value:.1f} %")
 
     def finished(self, trial: Trial, result: Mapping[str, Any]) -> None:
         """The test error, and how far the study is."""
         self.done += 1
-        metrics = result["metrics"]
-        self.say(f"{trial.label}: finished, test CER {metrics['test_cer']:.1f} % ({self.done} of {self.trials})")
+        value = result["metrics"][f"test_{self.metric}"]
+        self.say(f"{trial.label}: finished, test {self.metric.upper()} {value:.1f} % ({self.done} of {self.trials})")
 
     def failed(self, trial: Trial, reason: str) -> None:
         """Why."""

@@ -34,7 +34,10 @@ class Layout:
     columns: Sequence[Column]
     published: Path
     """CSV with a row for each value of `rows`, under `locale`; the columns `INFO`, and those of the table."""
-    metric: str = "test_cer"
+    data: str
+    """What the results are on; it stands in the title and in the CSV."""
+    metric: str = "cer"
+    """Of the test split, in percent."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class Table:
             for row in rows:
                 wanted = {layout.rows: row, **column.where}
                 cell = [
-                    results[t.signature]["metrics"][layout.metric]
+                    results[t.signature]["metrics"][f"test_{layout.metric}"]
                     for t in trials
                     if t.signature in results and all(t.fields.get(k) == v for k, v in wanted.items())
                 ]
@@ -83,7 +86,13 @@ class Table:
         """A row per row of the table, ours first, then the paper's under `paper_` names."""
         info = self.published[list(INFO)]
         paper = self.published[list(self.values)].add_prefix("paper_")
-        return pd.concat([info, self.values.round(2), paper], axis=1).to_csv(index_label="locale", lineterminator="\n")
+        table = pd.concat([info, self.values.round(2), paper], axis=1).assign(data=self.layout.data)
+        return table.to_csv(index_label="locale", lineterminator="\n")
+
+    @property
+    def title(self) -> str:
+        """The table's name and what it is on."""
+        return f"{self.layout.title}, {self.layout.data}"
 
     def markdown(self) -> str:
         """A heading, a pipe table with the best of each row in bold, and the notes."""
@@ -94,11 +103,11 @@ class Table:
         ]
         lines += ["| " + " | ".join(cells) + " |" for cells in self._lines("**{}**")]
         notes = "".join(f"- {note}\n" for note in self.notes)
-        return f"# {self.layout.title}\n\n" + "\n".join(lines) + f"\n\n{notes}"
+        return f"# {self.title}\n\n" + "\n".join(lines) + f"\n\n{notes}"
 
     def show(self, console: Console) -> None:
         """On the terminal, in 80 columns."""
-        table = RichTable(title=self.layout.title, box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
+        table = RichTable(title=self.title, box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
         for heading in ("Speech", "Language", ""):
             table.add_column(heading, no_wrap=True)
         for column in self.layout.columns:

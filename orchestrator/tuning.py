@@ -1,7 +1,7 @@
 """Ray: preparations as tasks, trials scheduled by Tune, each a Ray Train `TorchTrainer`.
 
-What may be imported where decides what a trial costs: the driver and the Tune actors load neither torch nor
-a recipe's module; only the workers that train do.
+What is imported where decides what a trial costs: recipes travel as JSON, so that only the workers that train
+load the recipe's module and transformers with it; the Tune actors do not.
 """
 
 import logging
@@ -41,6 +41,8 @@ def join(address: str | None) -> None:
     # Tune writes and prints nothing of its own: the ledger and the listeners do.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    # By default Tune takes an interrupt for the end of the study, as if what is missing had been run.
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     variables = WORKER_ENVIRONMENT | {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     if address and (match := re.fullmatch(r"(?:ray://)?([^:/]+):(\d+)", address)):
         try:
@@ -133,8 +135,8 @@ class RayRunner:
                 callbacks=[_Hearing(by_signature, ledger, listener)],
             ),
         )
-        errors = [result.error for result in tuner.fit()]
-        return sum(error is not None for error in errors)
+        tuner.fit()
+        return sum(ledger.result(signature) is None for signature in by_signature)
 
 
 @ray.remote(num_cpus=1)

@@ -110,8 +110,9 @@ def mini(options: Options) -> DistillL2S:
         batching=BySeconds(seconds=10),
         masking=TimeMasking(probability=0),
         longest_training_clip=5,
+        evaluation_seconds=30,
         optimisation=Optimisation(
-            steps=260, warmup=100, learning_rate=3e-4, new_learning_rate=5e-3, evaluate_every=130
+            steps=340, warmup=110, learning_rate=3e-4, new_learning_rate=5e-3, evaluate_every=170
         ),
     )
 
@@ -143,10 +144,10 @@ def plan(options: Options) -> tuple[Sweep, Layout, Sequence[str]]:
     recipes.sort(key=lambda r: languages.index(r.corpus.language))
     resources = options.resources(gpus=1 if options.preset == "paper" else 0)
     sweep = Sweep(options.name or f"commonvoice20-{options.preset}", recipes, resources)
-    return sweep, layout(options), notes(base, options)
+    return sweep, layout(options, base.corpus.release()), notes(base, options)
 
 
-def layout(options: Options) -> Layout:
+def layout(options: Options, data: str) -> Layout:
     """Table 1: columns by student and λ, rows by language in the paper's groups."""
     columns = [
         Column(f"distill_{w:g}" if w != 1 else "distill_1.0", f"λ = {w:g}", _distilled(w))
@@ -159,7 +160,7 @@ def layout(options: Options) -> Layout:
             Column("finetune_0", "tuned λ = 0", _distilled(0.0)),
             *columns,
         ]
-    return Layout("Table 1 of Distill-L2S: CER (%)", "corpus.language", columns, PUBLISHED)
+    return Layout("Table 1 of Distill-L2S, CER (%)", "corpus.language", columns, PUBLISHED, data)
 
 
 def _distilled(weight: float) -> dict[str, object]:

@@ -10,7 +10,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 class Where:
-    """Marks a field that says where something lies, never what it is: no part of an identity."""
+    """Marks a field that says where something lies or how it is computed, never what it is.
+
+    It is no part of an identity.
+    """
 
 
 Location = Annotated[str, Where()]

@@ -8,6 +8,8 @@ from orchestrator.tables import Table
 from sweeps.commonvoice20 import Options, layout
 from trainables.recipes.distill_l2s import DistillL2S
 
+DATA = "synthetic speech (espeak-ng)"
+
 
 @pytest.fixture
 def trials(recipe: DistillL2S) -> list[Trial]:
@@ -40,13 +42,14 @@ CELLS = {
 
 
 def test_cells_are_means_over_seeds_and_rows_are_the_papers(trials: list[Trial], tmp_path: Path) -> None:
-    table = Table.of(layout(Options()), trials, results(trials, CELLS), ["A note."])
+    table = Table.of(layout(Options(), DATA), trials, results(trials, CELLS), ["A note."])
     assert table.csv().splitlines() == [
         "locale,language,group,hours,text_gb,scratch_0,finetune_0,distill_0.25,distill_0.5,distill_1.0,"
-        "paper_scratch_0,paper_finetune_0,paper_distill_0.25,paper_distill_0.5,paper_distill_1.0",
-        "cs,Czech,< 5 h,1,14.9,99.99,25.0,24.0,24.0,,53.07,7.4,7.43,7.13,7.13",
-        "ro,Romanian,< 10 h,9,11.0,,,,,7.0,80.17,6.7,6.75,6.81,6.69",
+        "paper_scratch_0,paper_finetune_0,paper_distill_0.25,paper_distill_0.5,paper_distill_1.0,data",
+        "cs,Czech,< 5 h,1,14.9,99.99,25.0,24.0,24.0,,53.07,7.4,7.43,7.13,7.13,synthetic speech (espeak-ng)",
+        "ro,Romanian,< 10 h,9,11.0,,,,,7.0,80.17,6.7,6.75,6.81,6.69,synthetic speech (espeak-ng)",
     ]
+    assert table.markdown().startswith("# Table 1 of Distill-L2S, CER (%), synthetic speech (espeak-ng)\n")
     assert table.markdown().splitlines()[2:8] == [
         "| Speech | Language |  | scratch λ = 0 | tuned λ = 0 | λ = 0.25 | λ = 0.5 | λ = 1 |",
         "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
@@ -58,13 +61,13 @@ def test_cells_are_means_over_seeds_and_rows_are_the_papers(trials: list[Trial],
     assert "- A note." in table.markdown()
     paths = table.write(tmp_path, "table1")
     first = [path.read_bytes() for path in paths]
-    Table.of(layout(Options()), trials[::-1], results(trials, CELLS), ["A note."]).write(tmp_path, "table1")
+    Table.of(layout(Options(), DATA), trials[::-1], results(trials, CELLS), ["A note."]).write(tmp_path, "table1")
     assert [path.read_bytes() for path in paths] == first
 
 
 def test_a_terminal_of_80_columns_is_enough(trials: list[Trial]) -> None:
     console = Console(width=80, record=True, force_terminal=True)
-    Table.of(layout(Options()), trials, results(trials, CELLS), ["A note."]).show(console)
+    Table.of(layout(Options(), DATA), trials, results(trials, CELLS), ["A note."]).show(console)
     text = console.export_text()
     assert "…" in text
     for cell in ("99.99", "25.00", "24.00", "53.07", "7.13", "Romanian", "A note."):
@@ -74,6 +77,8 @@ def test_a_terminal_of_80_columns_is_enough(trials: list[Trial]) -> None:
 
 def test_another_weight_gets_a_column_without_published_numbers(trials: list[Trial], recipe: DistillL2S) -> None:
     trial = Trial(grid(recipe, {"weight": [2.0]})[0])
-    table = Table.of(layout(Options(weights=(2.0,))), [trial], {trial.signature: {"metrics": {"test_cer": 3}}}, [])
+    table = Table.of(
+        layout(Options(weights=(2.0,)), DATA), [trial], {trial.signature: {"metrics": {"test_cer": 3}}}, []
+    )
     assert "| < 5 h | Czech | ours | **3.00** |" in table.markdown()
-    assert table.csv().splitlines()[0].endswith("distill_2,paper_distill_2")
+    assert table.csv().splitlines()[0].endswith("distill_2,paper_distill_2,data")

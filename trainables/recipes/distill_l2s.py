@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainables.batch import Batch
-from trainables.config import Preparation
+from trainables.config import Preparation, Where
 from trainables.corpora.batching import Batching, ByCount, Loader, TimeMasking
 from trainables.corpora.common_voice import CommonVoice, Split
 from trainables.corpora.prepared import PreparedSplit, SplitPreparation
@@ -50,8 +50,8 @@ class DistillL2S(Recipe):
     optimisation: Optimisation = Optimisation()
     selection: Literal["cer", "wer"] = "cer"
     """What the best checkpoint is best in, on the validation split (the released code takes WER)."""
-    evaluation_seconds: Annotated[float, Field(gt=0)] = 240.0
-    """Padded seconds in one batch of evaluation; no part in the result."""
+    evaluation_seconds: Annotated[float, Field(gt=0), Where()] = 240.0
+    """Padded seconds in one batch of evaluation."""
     seed: Annotated[int, Field(ge=0)] = 1
 
     def __str__(self) -> str:
