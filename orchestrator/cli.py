@@ -114,11 +114,14 @@ def run_study(
         paths = table.write(ledger.folder, "table1")
         for path in paths:
             tracker.artifact(path)
+        tracker.describe(table.markdown())
         tracker.close(status="FAILED" if failures else "FINISHED")
     console.print()
     table.show(console)
     mlflow = Path(sys.executable).parent / "mlflow"
     console.print(f"\nTable: {paths[0]} and {paths[1].name}\nMLflow: {mlflow} ui --backend-store-uri {tracker.uri}")
+    if failures:
+        console.print(f"{failures} of {len(trials)} trials have no result; the same command tries them again.")
     return 1 if failures else 0
 
 

@@ -19,6 +19,7 @@ from mlflow.utils.time import get_current_time_millis
 from orchestrator.sweep import Sweep, Trial
 
 STUDY, SIGNATURE, PARENT = "l2s.study", "l2s.signature", "mlflow.parentRunId"
+DESCRIPTION = "mlflow.note.content"
 IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 """By default a server that is not there takes MLflow minutes to notice."""
 LONGEST_PARAMETER = 6_000
@@ -47,7 +48,7 @@ class Tracker:
             raise ValueError(f"MLflow must answer at {uri}, but does not: {error}") from error
         self.children: dict[str, Run] = {}
         self.failure: Exception | None = None
-        self._tasks: queue.Queue[Callable[[], None] | None] = queue.Queue()
+        self._tasks: queue.Queue[Callable[[], object] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._thread.start()
 
@@ -66,6 +67,10 @@ class Tracker:
     def artifact(self, path: Path) -> None:
         """Put a file on the study's page."""
         self._tasks.put(lambda: self.client.log_artifact(self.parent.info.run_id, str(path)))
+
+    def describe(self, markdown: str) -> None:
+        """Put a text on top of the study's page."""
+        self._tasks.put(lambda: self.client.set_tag(self.parent.info.run_id, DESCRIPTION, markdown))
 
     def close(self, *, status: str) -> None:
         """Write all that waits, and end the study's run.

@@ -60,6 +60,8 @@ def join(address: str | None) -> None:
         )
     except ConnectionError as error:
         raise ValueError(f"A Ray cluster must run at {address}, but none does: {error}") from error
+    # The listeners tell of a failure in one line; Tune would print every process's stack.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 
 
 def concurrency(resources: Resources, cluster: Mapping[str, float]) -> int:

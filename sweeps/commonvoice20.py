@@ -112,7 +112,7 @@ def mini(options: Options) -> DistillL2S:
         longest_training_clip=5,
         evaluation_seconds=30,
         optimisation=Optimisation(
-            steps=340, warmup=110, learning_rate=3e-4, new_learning_rate=5e-3, evaluate_every=170
+            steps=320, warmup=110, learning_rate=3e-4, new_learning_rate=5e-3, evaluate_every=160
         ),
     )
 

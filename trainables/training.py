@@ -4,6 +4,7 @@ The task owns the mathematics, the loop owns time. Everything random is seeded f
 a resumed run needs no generator's state, and its steps are those of an undisturbed one.
 """
 
+import os
 import shutil
 import tempfile
 import time
@@ -72,7 +73,11 @@ class World:
     def here(cls) -> "World":
         """From torch.distributed, or alone where it is not initialised."""
         together = distributed.is_initialized()
-        device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+        device = torch.device("cpu")
+        if torch.cuda.is_available():
+            # Workers on one node see all GPUs of their group; a GPU that is shared is the only one they see.
+            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+            torch.cuda.set_device(device)
         return cls(distributed.get_rank() if together else 0, distributed.get_world_size() if together else 1, device)
 
     def precision(self, wanted: str) -> AbstractContextManager[Any]:

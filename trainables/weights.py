@@ -102,10 +102,8 @@ def family(folder: Path) -> str | None:
 def fingerprint(name: str, bin_sha256: str | None) -> str:
     """Digest of config, weights and tokenizer of a model."""
     folder = check(locate(name), bin_sha256)
-    names = (
-        {"config.json", *TOKENIZER_FILES} if not bin_sha256 else {"config.json", "pytorch_model.bin", *TOKENIZER_FILES}
-    )
-    files = sorted(p for p in folder.iterdir() if p.name in names or p.suffix == ".safetensors")
+    weights = ("*.safetensors",) if bin_sha256 is None else ("pytorch_model.bin",)
+    files = sorted(p for name in ("config.json", *TOKENIZER_FILES, *weights) for p in folder.glob(name))
     stats = tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files)
     return _digest(stats)
 

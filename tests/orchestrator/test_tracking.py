@@ -22,6 +22,7 @@ def record(sweep: Sweep, storage: Path) -> None:
         tracker.finished(trial, RESULT)
     (storage / "table1.md").write_text("a table")
     tracker.artifact(storage / "table1.md")
+    tracker.describe("a table")
     tracker.close(status="FINISHED")
 
 
@@ -48,6 +49,7 @@ def test_one_parent_and_a_child_per_trial_however_often(sweep: Sweep, tmp_path: 
         assert [(m.step, m.value) for m in client.get_metric_history(child.info.run_id, "valid_cer")] == [(5, 50.0)]
         assert [(m.step, m.value) for m in client.get_metric_history(child.info.run_id, "test_cer")] == [(20, 12.5)]
         assert [a.path for a in client.list_artifacts(child.info.run_id)] == ["recipe.json"]
+    assert parents[0].data.tags["mlflow.note.content"] == "a table"
     assert {run.data.params["weight"] for run in children} == {"0.0", "0.5"}
     assert [a.path for a in client.list_artifacts(parents[0].info.run_id)] == ["table1.md"]
 

@@ -182,7 +182,7 @@ def test_a_script_in_a_folder_that_hides_no_library() -> None:
 
 
 def test_a_recipe_keeps_what_the_options_say(release: Path) -> None:
-    options = Options(preset="mini", data=release, normaliser="letters_and_marks", selection="wer", steps=68)
+    options = Options(preset="mini", data=release, normaliser="letters_and_marks", selection="wer", steps=64)
     cell = recipe(options)
     assert (cell.normaliser.kind, cell.selection) == ("letters_and_marks", "wer")
-    assert (cell.optimisation.steps, cell.optimisation.warmup, cell.optimisation.evaluate_every) == (68, 22, 34)
+    assert (cell.optimisation.steps, cell.optimisation.warmup, cell.optimisation.evaluate_every) == (64, 22, 32)

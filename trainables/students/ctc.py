@@ -9,7 +9,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
 from trainables.batch import Batch
-from trainables.config import Config, Location
+from trainables.config import Config, Location, digest
 from trainables.corpora.text import CharacterVocabulary
 from trainables.sequences import Sequences
 from trainables.students.encoders import Wav2Vec2BertEncoder, WaveformEncoder, WhisperFrames
@@ -49,9 +49,9 @@ class Scratch(Config):
     """Folder or hub name whose config gives the architecture."""
 
     def fingerprint(self) -> str:
-        """The architecture itself."""
+        """Digest of the architecture."""
         values = architecture(self.model, {}).to_diff_dict()
-        return str(sorted((k, str(v)) for k, v in values.items() if not k.startswith(("_", "transformers"))))
+        return digest({k: str(v) for k, v in values.items() if not k.startswith(("_", "transformers"))})
 
     def build(self, **overrides: Any) -> PreTrainedModel:
         """The encoder, with `overrides` in its config; its weights come from torch's generator."""
@@ -148,10 +148,8 @@ class CTCModel(nn.Module):
         super().__init__()
         match model.config.model_type:
             case "whisper":
-                self.encoder, self.width = (
-                    WhisperFrames(cast("WhisperEncoder", model.get_encoder())),
-                    model.config.d_model,
-                )
+                encoder = cast("WhisperEncoder", model.get_encoder())
+                self.encoder, self.width = WhisperFrames(encoder), model.config.d_model
             case "wav2vec2-bert":
                 self.encoder, self.width = Wav2Vec2BertEncoder(model), model.config.hidden_size
             case _:
