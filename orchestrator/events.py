@@ -32,10 +32,11 @@ class Narrator:
         self.console, self.metric, self.trials, self.done = console, metric, trials, finished
         self.begun = time.monotonic()
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, style: str | None = None) -> None:
         """A line with the minutes since the start."""
         minutes, seconds = divmod(int(time.monotonic() - self.begun), 60)
-        self.console.print(f"{minutes:3d}:{seconds:02d}  {text}", highlight=False, soft_wrap=True)
+        line = f"{minutes:3d}:{seconds:02d}  {text}"
+        self.console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
     def reported(self, trial: Trial, metrics: Mapping[str, float]) -> None:
         """The validation error, where there is one."""
@@ -51,7 +52,7 @@ class Narrator:
 
     def failed(self, trial: Trial, reason: str) -> None:
         """Why."""
-        self.say(f"[red]{trial.label}: failed[/red]: {reason}")
+        self.say(f"{trial.label}: failed: {reason}", style="red")
 
 
 class Chorus:

@@ -119,7 +119,7 @@ class Table:
             console.print(f"  {note}", highlight=False, style="dim")
 
     def _lines(self, bold: str) -> list[list[str]]:
-        """Two lines of text per row: ours and the paper's."""
+        """Two lines of text per row: ours, and the paper's with its hours of speech and gigabytes of text."""
         lines, group = [], None
         for row in self.values.index:
             info = self.published.loc[row]
@@ -129,7 +129,8 @@ class Table:
             language = info["language"] if known else row
             lines.append([info["group"] if begins else "", language, "ours", *_marked(self.values.loc[row], bold, "…")])
             if known:
-                lines.append(["", "", "paper", *_marked(info[list(self.values)], bold, "")])
+                size = f"{info['hours']:g} h, {info['text_gb']:g} GB"
+                lines.append(["", size, "paper", *_marked(info[list(self.values)], bold, "")])
         return lines
 
 

@@ -54,9 +54,9 @@ def test_cells_are_means_over_seeds_and_rows_are_the_papers(trials: list[Trial],
         "| Speech | Language |  | scratch λ = 0 | tuned λ = 0 | λ = 0.25 | λ = 0.5 | λ = 1 |",
         "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
         "| < 5 h | Czech | ours | 99.99 | 25.00 | **24.00** | **24.00** | … |",
-        "|  |  | paper | 53.07 | 7.40 | 7.43 | **7.13** | **7.13** |",
+        "|  | 1 h, 14.9 GB | paper | 53.07 | 7.40 | 7.43 | **7.13** | **7.13** |",
         "| < 10 h | Romanian | ours | … | … | … | … | **7.00** |",
-        "|  |  | paper | 80.17 | 6.70 | 6.75 | 6.81 | **6.69** |",
+        "|  | 9 h, 11 GB | paper | 80.17 | 6.70 | 6.75 | 6.81 | **6.69** |",
     ]
     assert "- A note." in table.markdown()
     paths = table.write(tmp_path, "table1")
