@@ -119,7 +119,8 @@ def run_study(
     console.print()
     table.show(console)
     mlflow = Path(sys.executable).parent / "mlflow"
-    console.print(f"\nTable: {paths[0]} and {paths[1].name}\nMLflow: {mlflow} ui --backend-store-uri {tracker.uri}")
+    console.print(f"\nTable: {paths[0]} and {paths[1].name}", soft_wrap=True)
+    console.print(f"MLflow: {mlflow} ui --backend-store-uri {tracker.uri}", soft_wrap=True)
     if failures:
         console.print(f"{failures} of {len(trials)} trials have no result; the same command tries them again.")
     return 1 if failures else 0

@@ -107,7 +107,9 @@ class Table:
 
     def show(self, console: Console) -> None:
         """On the terminal, in 80 columns."""
-        table = RichTable(title=self.title, box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
+        table = RichTable(
+            title=self.title, box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title_justify="left"
+        )
         for heading in ("Speech", "Language", ""):
             table.add_column(heading, no_wrap=True)
         for column in self.layout.columns:
