@@ -113,7 +113,7 @@ class Table:
         for heading in ("Speech", "Language", ""):
             table.add_column(heading, no_wrap=True)
         for column in self.layout.columns:
-            table.add_column(column.heading, justify="right", min_width=7)
+            table.add_column(column.heading.replace(" λ", "\nλ"), justify="right", min_width=7)
         for *cells, last in self._lines("[bold]{}[/bold]"):
             table.add_row(*cells, last, style="dim" if cells[2] == "paper" else None)
         console.print(table)

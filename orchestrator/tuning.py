@@ -52,7 +52,8 @@ def join(address: str | None) -> None:
     own = address is None and "RAY_ADDRESS" not in os.environ
     try:
         ray.init(
-            address=address,
+            # Never a cluster that happens to run on this machine: somebody else's work is on it.
+            address="local" if own else address,
             runtime_env={"env_vars": variables},
             log_to_driver=False,
             logging_level=logging.ERROR,

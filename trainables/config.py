@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,16 +45,16 @@ class Config(BaseModel):
         return identity
 
 
-class Preparation(Config):
+class Preparation(Config, ABC):
     """Something that several trials need, made once: addressed by what made it, safe to ask for at any time."""
 
+    @abstractmethod
     def build(self) -> Path:
         """Make it, unless it is there; its folder."""
-        raise NotImplementedError
 
+    @abstractmethod
     def summary(self) -> str:
         """One line on what was made."""
-        raise NotImplementedError
 
 
 def _identity(value: Any) -> Any:

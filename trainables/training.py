@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -42,23 +43,23 @@ class Losses:
     terms: dict[str, Float[Tensor, ""]]
 
 
-class Task(nn.Module):
+class Task(nn.Module, ABC):
     """What `fit` trains: a student and its losses."""
 
     student: Any
     """The module whose best state is kept."""
 
+    @abstractmethod
     def pretrained(self) -> nn.Module:
         """The part of the student that has a learning rate of its own."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forward(self, batch: Batch) -> Losses:
         """The losses of a micro-batch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def evaluate(self, batches: Iterator[Batch]) -> dict[str, float]:
         """Error rates over all ranks; every rank calls it with its part."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)

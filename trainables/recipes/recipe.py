@@ -1,16 +1,18 @@
 """What every paper's recipe is."""
 
+from abc import ABC, abstractmethod
+
 from trainables.config import Config, Preparation
 from trainables.run import Run
 
 
-class Recipe(Config):
+class Recipe(Config, ABC):
     """A frozen description of one trial that knows how to run itself."""
 
+    @abstractmethod
     def preparations(self) -> tuple[Preparation, ...]:
         """What must be built before `run`, in this order; equal ones are shared between recipes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def run(self, run: Run) -> dict[str, float]:
         """Train and test; the same in this process, under torchrun and in a Ray worker. Returns the result."""
-        raise NotImplementedError

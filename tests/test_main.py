@@ -1,0 +1,32 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from trainables.__main__ import main
+from trainables.recipes.distill_l2s import DistillL2S
+
+
+def test_without_a_recipe_it_says_how_it_is_used(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert capsys.readouterr().err == "usage: python -m trainables RECIPE.json FOLDER\n"
+
+
+def test_a_wrong_field_is_one_sentence(
+    recipe: DistillL2S, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "recipe.json").write_text(json.dumps({**recipe.model_dump(), "weight": -1}))
+    assert main([str(tmp_path / "recipe.json"), str(tmp_path / "run")]) == 2
+    assert capsys.readouterr().err == "`weight` must be greater than or equal to 0, but is -1 instead.\n"
+
+
+def test_a_trials_recipe_runs_and_resumes(
+    recipe: DistillL2S, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "recipe.json").write_text(json.dumps({"type": "…", "fields": recipe.model_dump()}))
+    results = []
+    for _ in range(2):
+        assert main([str(tmp_path / "recipe.json"), str(tmp_path / "run")]) == 0
+        results.append(json.loads(capsys.readouterr().out))
+    assert results[0] == results[1]
+    assert results[0]["step"] == 20
