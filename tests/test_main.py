@@ -12,9 +12,7 @@ def test_without_a_recipe_it_says_how_it_is_used(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err == "usage: python -m trainables RECIPE.json FOLDER\n"
 
 
-def test_a_wrong_field_is_one_sentence(
-    recipe: DistillL2S, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_wrong_field_is_one_sentence(recipe: DistillL2S, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "recipe.json").write_text(json.dumps({**recipe.model_dump(), "weight": -1}))
     assert main([str(tmp_path / "recipe.json"), str(tmp_path / "run")]) == 2
     assert capsys.readouterr().err == "`weight` must be greater than or equal to 0, but is -1 instead.\n"
