@@ -80,7 +80,9 @@ def main(
         complaint.print(str(error), markup=False)
         return 1
     except KeyboardInterrupt:
-        complaint.print("Interrupted. What is finished is kept; the same command goes on from there.")
+        complaint.print(
+            "Interrupted. Finished trials and the last checkpoints are kept; the same command goes on from them."
+        )
         return 130
 
 
@@ -97,7 +99,11 @@ def run_study(
     ledger = Ledger.open(options.storage, sweep.name)
     finished = [trial for trial in trials if ledger.result(trial.signature)]
     missing = [trial for trial in trials if trial not in finished]
-    console.print(f"{sweep.name}: {len(trials)} trials, {len(finished)} finished, {len(missing)} to run")
+    begun = sum(ledger.begun(trial.signature) for trial in missing)
+    console.print(
+        f"{sweep.name}: {len(trials)} trials, {len(finished)} finished, {len(missing)} to run"
+        + (f", {begun} of them from a checkpoint" if begun else "")
+    )
     runner = _runner(options, sweep, folder_run) if missing else None
     tracker = tracking.Tracker(options.tracking_uri or tracking.default_uri(options.storage), options.storage, sweep)
     for trial in finished:

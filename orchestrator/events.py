@@ -12,6 +12,10 @@ from orchestrator.sweep import Trial
 class Listener(Protocol):
     """Hears of a study's events, in the driver."""
 
+    def started(self, trial: Trial) -> None:
+        """A trial's processes are being started."""
+        ...
+
     def reported(self, trial: Trial, metrics: Mapping[str, float]) -> None:
         """A running trial has metrics; `step` is one of them."""
         ...
@@ -38,6 +42,10 @@ class Narrator:
         line = f"{minutes:3d}:{seconds:02d}  {text}"
         self.console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
+    def started(self, trial: Trial) -> None:
+        """That it has begun."""
+        self.say(f"{trial.label}: started")
+
     def reported(self, trial: Trial, metrics: Mapping[str, float]) -> None:
         """The validation error, where there is one."""
         if f"valid_{self.metric}" in metrics:
@@ -60,6 +68,11 @@ class Chorus:
 
     def __init__(self, listeners: Sequence[Listener]) -> None:
         self.listeners = listeners
+
+    def started(self, trial: Trial) -> None:
+        """See `Listener`."""
+        for listener in self.listeners:
+            listener.started(trial)
 
     def reported(self, trial: Trial, metrics: Mapping[str, float]) -> None:
         """See `Listener`."""

@@ -57,6 +57,10 @@ class Ledger:
         """Write down a result: from here on the trial is finished."""
         write_atomically(self.trial(signature) / "result.json", json.dumps(result, indent=1))
 
+    def begun(self, signature: str) -> bool:
+        """Whether a trial has a checkpoint to go on from."""
+        return any(self.trial(signature).glob("checkpoint*/*"))
+
     def result(self, signature: str) -> dict[str, Any] | None:
         """The result of a finished trial."""
         path = self.trial(signature) / "result.json"

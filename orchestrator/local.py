@@ -28,6 +28,7 @@ class LocalRunner:
         """Run `trials`; returns how many failed, which is none: an exception is what the debugger is for."""
         for trial in trials:
             ledger.begin(trial)
+            listener.started(trial)
             begun = time.monotonic()
             metrics = trial.recipe.run(_Told(self.folder_run(ledger.trial(trial.signature)), trial, listener))
             result = {"metrics": metrics, "seconds": time.monotonic() - begun}

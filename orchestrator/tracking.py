@@ -52,6 +52,10 @@ class Tracker:
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._thread.start()
 
+    def started(self, trial: Trial) -> None:
+        """See `Listener`."""
+        self._tasks.put(lambda: self._child(trial))
+
     def reported(self, trial: Trial, metrics: Mapping[str, float]) -> None:
         """See `Listener`."""
         self._tasks.put(lambda: self._log(trial, metrics, int(metrics["step"])))

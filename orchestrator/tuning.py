@@ -207,6 +207,9 @@ class _Hearing(ray.tune.Callback):
         # Tune pickles its callbacks to restore an experiment, which is never done here.
         return ray.tune.Callback, ()
 
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self.listener.started(self.trials[trial.config["signature"]])
+
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         metrics = result.get("reported")
         if metrics:

@@ -122,6 +122,10 @@ def plan(options: Options) -> tuple[Sweep, Layout, Sequence[str]]:
     for name in ("languages", "weights", "seeds"):
         if getattr(options, name) is not None and not getattr(options, name):
             raise ValueError(f"`{name}` must have at least one value, but is empty.")
+    if min(options.weights) < 0:
+        raise ValueError(f"`weights` must be at least 0, but has {min(options.weights):g}.")
+    if options.steps is not None and options.steps < 10:
+        raise ValueError(f"`steps` must be at least 10, but is {options.steps} instead.")
     base = recipe(options)
     languages = (
         options.languages

@@ -44,7 +44,8 @@ def children(storage: Path) -> list[str]:
 def test_a_study_with_ray(release: Path, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     try:
         assert sweep(tmp_path, release, models, "--languages", "cs", "ro", "--weights", "0.5") == 0
-        assert "2 trials, 0 finished, 2 to run" in capsys.readouterr().out
+        assert "2 trials, 0 finished, 2 to run" in (told := capsys.readouterr().out)
+        assert told.count(": started") == 2
         first = table(tmp_path)
         assert [row["locale"] for row in first] == ["cs", "ro"]
         assert first[0]["paper_distill_0.5"] == "7.13"
@@ -123,7 +124,7 @@ def test_published_numbers_are_the_papers() -> None:
         (["--languages", "xx"], "`languages` must be among cs, fi, .* but 'xx' is neither"),
         (["--languages", "fi"], "The language 'fi' must be a folder of .*, but there is only: cs, ro"),
         (["--weights"], "`weights` must have at least one value, but is empty"),
-        (["--weights", "-1"], "`weight` must be greater than or equal to 0, but is -1.0 instead"),
+        (["--weights", "-1"], "`weights` must be at least 0, but has -1"),
         (["--weights", "nan"], "`weight` must be a finite number, but is nan instead"),
         (["--data", "/nowhere"], "The data root must be a folder with Common Voice locales, but /nowhere is none"),
         (["--teacher", "{release}"], "A model folder must have config.json, but .* has none"),
@@ -131,7 +132,7 @@ def test_published_numbers_are_the_papers() -> None:
         (["--student", "{models}/bert"], "A student must be one of wav2vec2, .* is 'bert'"),
         (["--storage", "/proc/nowhere"], "The storage must be a folder that can be written, but /proc/nowhere"),
         (["--workers", "0"], "`workers` must be at least 1, but is 0 instead"),
-        (["--steps", "1"], "`warmup` must be less than `steps`|`evaluate_every` must be greater than 0"),
+        (["--steps", "1"], "`steps` must be at least 10, but is 1 instead"),
         (["--address", "127.0.0.1:9"], "A Ray cluster must run at 127.0.0.1:9, but none does"),
     ],
 )

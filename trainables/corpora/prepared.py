@@ -66,7 +66,7 @@ class SplitPreparation(Preparation):
         manifest = PreparedSplit(self.folder()).manifest
         line = f"{manifest['utterances']} utterances, {manifest['seconds'] / 3600:.2f} h"
         if rejected := manifest["quarantined"]:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in rejected.items())
+            reasons = ", ".join(f"{count} × {reason}" for reason, count in rejected.items())
             line += f"; quarantined: {reasons} (listed in {self.folder() / 'quarantine.jsonl'})"
         return line
 
