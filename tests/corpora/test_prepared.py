@@ -62,7 +62,7 @@ def test_every_kind_of_bad_clip_is_quarantined_with_its_reason(tmp_path):
     assert manifest["quarantined"] == dict.fromkeys(expected.values(), 1)
     assert manifest["seconds"] == pytest.approx(split.samples.sum() / SAMPLE_RATE)
     assert "3 utterances" in chosen.summary()
-    assert "1 silent clip" in chosen.summary()
+    assert "1 × silent clip" in chosen.summary()
 
 
 def test_reasons_are_counted(tmp_path):
