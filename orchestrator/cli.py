@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.console import Console
 
 from orchestrator import tracking
-from orchestrator.events import Chorus, Narrator
+from orchestrator.events import Chorus, Narrator, StudyFailed
 from orchestrator.ledger import Ledger
 from orchestrator.local import LocalRunner
 from orchestrator.sweep import Resources, Sweep
@@ -76,7 +76,7 @@ def main(
     except ValueError as error:
         complaint.print(str(error), markup=False)
         return 2
-    except RuntimeError as error:
+    except StudyFailed as error:  # any other error of --local is for the debugger
         complaint.print(str(error), markup=False)
         return 1
     except KeyboardInterrupt:

@@ -9,6 +9,10 @@ from rich.console import Console
 from orchestrator.sweep import Trial
 
 
+class StudyFailed(RuntimeError):
+    """A study cannot go on, or could not be recorded; the message is for the person who started it."""
+
+
 class Listener(Protocol):
     """Hears of a study's events, in the driver."""
 

@@ -16,6 +16,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.time import get_current_time_millis
 
+from orchestrator.events import StudyFailed
 from orchestrator.sweep import Sweep, Trial
 
 STUDY, SIGNATURE, PARENT = "l2s.study", "l2s.signature", "mlflow.parentRunId"
@@ -79,13 +80,13 @@ class Tracker:
     def close(self, *, status: str) -> None:
         """Write all that waits, and end the study's run.
 
-        Raises RuntimeError when something could not be written.
+        Raises StudyFailed when something could not be written.
         """
         self._tasks.put(lambda: self.client.set_terminated(self.parent.info.run_id, status))
         self._tasks.put(None)
         self._thread.join()
         if self.failure:
-            raise RuntimeError(f"MLflow has not recorded everything: {self.failure}") from self.failure
+            raise StudyFailed(f"MLflow has not recorded everything: {self.failure}") from self.failure
 
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:

@@ -20,12 +20,12 @@ from ray.exceptions import RayTaskError
 from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from orchestrator.events import Listener
+from orchestrator.events import Listener, StudyFailed
 from orchestrator.ledger import Ledger
 from orchestrator.sweep import Preparation, Resources, Trial, load, type_name
 
 WORKER_ENVIRONMENT = {
-    # Measured on trials of seconds: a quicker health check and no preemption watcher save a second each.
+    # Train notices that a worker is done at its next health check, of which there is one in two seconds.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
@@ -96,7 +96,7 @@ class RayRunner:
     def prepare(self, chains: Sequence[Sequence[Preparation]], told: Callable[[str], None]) -> None:
         """Build every chain as Ray tasks, chains side by side.
 
-        Raises RuntimeError with the reason when one cannot be built.
+        Raises StudyFailed with the reason when one cannot be built.
         """
         tasks: dict[Any, Preparation] = {}
         for chain in chains:
@@ -110,7 +110,7 @@ class RayRunner:
             try:
                 told(f"{tasks[done[0]]}: {ray.get(done[0])}")
             except RayTaskError as error:
-                raise RuntimeError(f"{tasks[done[0]]} could not be prepared: {error.cause}") from error
+                raise StudyFailed(f"{tasks[done[0]]} could not be prepared: {error.cause}") from error
 
     def run(self, trials: Sequence[Trial], ledger: Ledger, listener: Listener) -> int:
         """Run `trials` on the cluster; returns how many failed for good."""

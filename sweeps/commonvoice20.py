@@ -155,7 +155,7 @@ def layout(options: Options, data: str) -> Layout:
     """Table 1: columns by student and λ, rows by language in the paper's groups."""
     columns = [
         Column(f"distill_{w:g}" if w != 1 else "distill_1.0", f"λ = {w:g}", _distilled(w))
-        for w in sorted(options.weights)
+        for w in sorted(set(options.weights))
         if w
     ]
     if 0 in options.weights:

@@ -4,6 +4,7 @@ The task owns the mathematics, the loop owns time. Everything random is seeded f
 a resumed run needs no generator's state, and its steps are those of an undisturbed one.
 """
 
+import math
 import os
 import shutil
 import tempfile
@@ -182,20 +183,23 @@ class Meter:
 
     def check(self, step: int) -> None:
         """Raises NonFiniteLoss if any loss so far was not a number."""
-        for name, value in self.sums.items():
-            if not torch.isfinite(value):
-                raise NonFiniteLoss(f"The {name} must be a finite number, but was {float(value)} by step {step}.")
+        self._values(step)
 
     def read(self, step: int) -> dict[str, float]:
         """Means over all ranks."""
-        self.check(step)
-        names = sorted(self.sums)
-        values = torch.stack([self.sums[name].cpu() for name in names])
         extra = torch.tensor([self.utterance_scale, self.seconds], dtype=torch.float64)
-        totals = reduced(torch.cat([values, extra])).tolist()
+        totals = reduced(torch.cat([self._values(step), extra])).tolist()
         steps, seconds = totals[-2:]
-        means = {f"train_{name}": total / steps for name, total in zip(names, totals, strict=False)}
+        means = {f"train_{name}": total / steps for name, total in zip(self.sums, totals, strict=False)}
         return {**means, "audio_seconds_per_second": seconds / (time.perf_counter() - self.begun)}
+
+    def _values(self, step: int) -> Tensor:
+        """The sums on the host, in one transfer."""
+        values = torch.stack(list(self.sums.values())).cpu()
+        for name, value in zip(self.sums, values.tolist(), strict=True):
+            if not math.isfinite(value):
+                raise NonFiniteLoss(f"The {name} must be a finite number, but was {value} by step {step}.")
+        return values
 
 
 def _seed(seed: int, step: int, share: int) -> None:

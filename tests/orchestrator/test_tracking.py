@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from orchestrator.events import StudyFailed
 from orchestrator.sweep import Sweep, grid
 from orchestrator.tracking import Tracker, default_uri
 from trainables.recipes.distill_l2s import DistillL2S
@@ -71,5 +72,5 @@ def test_a_server_that_is_not_there_is_said(sweep: Sweep, tmp_path: Path, monkey
 def test_what_could_not_be_recorded_is_told(sweep: Sweep, tmp_path: Path) -> None:
     tracker = Tracker(default_uri(tmp_path), tmp_path, sweep)
     tracker.artifact(tmp_path / "nowhere.md")
-    with pytest.raises(RuntimeError, match="MLflow has not recorded everything"):
+    with pytest.raises(StudyFailed, match="MLflow has not recorded everything"):
         tracker.close(status="FINISHED")

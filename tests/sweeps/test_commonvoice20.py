@@ -187,3 +187,8 @@ def test_a_recipe_keeps_what_the_options_say(release: Path) -> None:
     cell = recipe(options)
     assert (cell.normaliser.kind, cell.selection) == ("letters_and_marks", "wer")
     assert (cell.optimisation.steps, cell.optimisation.warmup, cell.optimisation.evaluate_every) == (64, 22, 32)
+
+
+def test_a_weight_said_twice_is_one_column(release: Path) -> None:
+    _, table, _ = plan(Options(preset="mini", data=release, languages=("cs",), weights=(0.5, 0.5)))
+    assert [column.name for column in table.columns] == ["distill_0.5"]
