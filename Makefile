@@ -21,12 +21,12 @@ demo-synthetic: $(ENV)/complete  ## the same on synthetic speech, for machines w
 test: $(ENV)/complete  ## all tests
 	@$(RUN)python -m pytest
 
-check: $(ENV)/complete  ## style, types, import contracts, links
+check: $(ENV)/complete  ## style, types, import contracts, links, deployment files
 	@$(RUN)ruff check .
 	@$(RUN)ruff format --check .
 	@$(RUN)pyright --pythonpath $(ENV)/bin/python
 	@$(RUN)lint-imports --no-cache
-	@$(RUN)python -m pytest tests/test_documents.py
+	@$(RUN)python -m pytest tests/test_documents.py tests/test_deployment.py
 
 env: $(ENV)/complete  ## what to source: source "$$(make --silent env)"
 	@echo $(ENV)/bin/activate
