@@ -67,3 +67,17 @@ def test_a_wholly_frozen_encoder_leaves_the_new_layers_to_train(task):
     task["head"](torch.ones(1, 2)).sum().backward()
     optimiser.step()
     assert not torch.equal(task["head"].weight, before)
+
+
+@pytest.mark.parametrize(("shares", "workers"), [(1, 1), (2, 2), (3, 2), (4, 1), (5, 3)])
+def test_every_share_has_one_worker_and_every_worker_one_share_at_least(shares, workers):
+    parts = [list(optimisation(shares=shares).shares_of(rank, workers)) for rank in range(workers)]
+    assert sorted(share for part in parts for share in part) == list(range(shares))
+    assert all(parts)
+    # The loop seeds a worker's micro-batch by its place among them.
+    assert all(share == i * workers + rank for rank, part in enumerate(parts) for i, share in enumerate(part))
+
+
+def test_more_workers_than_shares_are_refused():
+    with pytest.raises(ValueError, match=r"`optimisation\.shares` must be at least .* which is 3, but is 2 instead\."):
+        optimisation(shares=2).shares_of(0, 3)

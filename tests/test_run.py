@@ -108,3 +108,36 @@ def test_only_the_first_rank_writes(tmp_path, checkpoint, monkeypatch):
     run = LocalRun(tmp_path / "run")
     assert run.metrics() == []
     assert run.resume() is None
+
+
+def test_what_is_kept_lies_beside_the_metrics_and_outlives_its_source(tmp_path):
+    run, file = LocalRun(tmp_path / "run"), tmp_path / "student.safetensors"
+    for content in (b"weights", b"better"):  # a resumed trial keeps its files again
+        file.write_bytes(content)
+        run.keep(file)
+    file.unlink()
+    assert (tmp_path / "run" / "student.safetensors").read_bytes() == b"better"
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["checkpoints", "student.safetensors"]
+
+
+def test_a_keep_that_fails_leaves_what_was_kept(tmp_path, monkeypatch):
+    run, file = LocalRun(tmp_path / "run"), tmp_path / "rows.parquet"
+    file.write_text("rows")
+    run.keep(file)
+
+    def disk_full(source, target):
+        target.write_text("ro")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", disk_full)
+    file.write_text("other rows")
+    with pytest.raises(OSError, match="No space"):
+        run.keep(file)
+    assert (tmp_path / "run" / "rows.parquet").read_text() == "rows"
+
+
+def test_only_the_first_ranks_file_is_kept(tmp_path, checkpoint, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    LocalRun(tmp_path / "run").keep(checkpoint / "state")
+    LocalRun(tmp_path / "run").keep(tmp_path / "only the first rank has it")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["checkpoints"]

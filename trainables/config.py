@@ -5,7 +5,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -47,6 +47,9 @@ class Config(BaseModel):
 
 class Preparation(Config, ABC):
     """Something that several trials need, made once: addressed by what made it, safe to ask for at any time."""
+
+    accelerated: ClassVar[bool] = False
+    """Whether it is faster on a GPU."""
 
     @abstractmethod
     def build(self) -> Path:

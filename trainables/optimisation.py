@@ -27,8 +27,9 @@ class Optimisation(Config):
     """Largest norm of the gradient."""
     evaluate_every: Annotated[int, Field(gt=0)] = 2_000
     """Steps between evaluations on the validation split; a checkpoint is committed at each."""
-    accumulation: Annotated[int, Field(gt=0)] = 1
-    """Parts that each worker's share of a batch is computed in, one after the other."""
+    shares: Annotated[int, Field(gt=0)] = 1
+    """Parts that each global batch is cut into; they are spread over the workers, so that any number of workers
+    up to this gives the same result."""
     precision: Literal["bfloat16", "float32"] = "bfloat16"
     """Of the matrix products; bfloat16 only where the device has it. Losses are always float32."""
 
@@ -53,6 +54,18 @@ class Optimisation(Config):
         ]
         fused = True
         return torch.optim.AdamW(groups, lr=0.0, betas=self.betas, weight_decay=self.weight_decay, fused=fused)
+
+    def shares_of(self, rank: int, workers: int) -> range:
+        """The parts of each global batch that one of `workers` computes, one after the other.
+
+        Raises ValueError when there are fewer parts than workers.
+        """
+        if workers > self.shares:
+            raise ValueError(
+                f"`optimisation.shares` must be at least the number of workers, which is {workers}, "
+                f"but is {self.shares} instead."
+            )
+        return range(rank, self.shares, workers)
 
     def factor(self, step: int) -> float:
         """Share of the peak learning rate at a step, counted from 0."""

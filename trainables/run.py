@@ -20,9 +20,13 @@ class Run(Protocol):
         """Folder of the last committed checkpoint, or None at the first start."""
         ...
 
+    def keep(self, file: Path) -> None:
+        """Keep a copy of `file` with the trial's result, under its name. Only rank 0's is kept."""
+        ...
+
 
 class LocalRun:
-    """A run in a folder: `metrics.jsonl`, a line a report, and the last two of `checkpoints/step-N`."""
+    """A run in a folder: `metrics.jsonl`, a line a report, the last two of `checkpoints/step-N`, and what is kept."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -49,6 +53,14 @@ class LocalRun:
         """See `Run.resume`."""
         committed = self._committed()
         return committed[-1] if committed else None
+
+    def keep(self, file: Path) -> None:
+        """See `Run.keep`. As a checkpoint, the copy gets its name when it is whole."""
+        if not self.leads:
+            return
+        partial = self.folder / f"{file.name}.partial"
+        shutil.copyfile(file, partial)
+        partial.replace(self.folder / file.name)
 
     def metrics(self) -> list[dict[str, float]]:
         """Everything reported so far, in order."""

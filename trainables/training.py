@@ -10,8 +10,8 @@ import shutil
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -130,26 +130,18 @@ def fit(
     for micro_batches in train(progress.step):
         if progress.step >= optimisation.steps:
             break
-        for group in optimiser.param_groups:
-            group["lr"] = group["peak"] * optimisation.factor(progress.step)
-        for i, batch in enumerate(micro_batches):
-            _seed(seed, progress.step, i * world.size + world.rank)
-            last = i == len(micro_batches) - 1
-            with nullcontext() if last or world.size == 1 else model.no_sync():  # pyright: ignore
-                with world.precision(optimisation.precision):
-                    losses: Losses = model(batch.to(world.device))
-                # DistributedDataParallel averages the gradients of ranks whose losses are parts of one sum.
-                (losses.total * world.size).backward()
-            meter.add(losses, batch)
-        torch.nn.utils.clip_grad_norm_(task.parameters(), optimisation.clip)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+        train_step(
+            model, optimiser, micro_batches,
+            step=progress.step, seed=seed, optimisation=optimisation, world=world, meter=meter,
+        )  # fmt: skip
         progress.step += 1
         if progress.step % CHECK_EVERY == 0:
             meter.check(progress.step)
         if progress.step % optimisation.evaluate_every == 0 or progress.step == optimisation.steps:
             metrics = meter.read(progress.step)
-            metrics |= {f"valid_{k}": v for k, v in evaluate(task, valid(), world, optimisation.precision).items()}
+            with evaluating(task, world, optimisation.precision):
+                rates = task.evaluate(batch.to(world.device) for batch in valid())
+            metrics |= {f"valid_{name}": rate for name, rate in rates.items()}
             _keep_best(task, progress, metrics[f"valid_{selection}"])
             metrics |= {"learning_rate": optimiser.param_groups[0]["lr"], "best_step": progress.best_step}
             _commit(run, metrics, task, optimiser, progress, world)
@@ -158,13 +150,42 @@ def fit(
     return progress
 
 
-def evaluate(task: Task, batches: Iterator[Batch], world: World, precision: str) -> dict[str, float]:
-    """`task.evaluate` without gradients and in evaluation mode."""
+def train_step(
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    micro_batches: Sequence[Batch],
+    *,
+    step: int,
+    seed: int,
+    optimisation: Optimisation,
+    world: World,
+    meter: "Meter",
+) -> None:
+    """One step of the optimiser over this worker's shares of a global batch; `model` is the task, or DDP around it."""
+    for group in optimiser.param_groups:
+        group["lr"] = group["peak"] * optimisation.factor(step)
+    for i, batch in enumerate(micro_batches):
+        _seed(seed, step, i * world.size + world.rank)  # the share's number, whoever computes it
+        # Each worker synchronises once, at its last share: some may have one share less than others.
+        last = i == len(micro_batches) - 1
+        with nullcontext() if last or world.size == 1 else model.no_sync():  # pyright: ignore
+            with world.precision(optimisation.precision):
+                losses: Losses = model(batch.to(world.device))
+            # DistributedDataParallel averages the gradients of ranks whose losses are parts of one sum.
+            (losses.total * world.size).backward()
+        meter.add(losses, batch)
+    torch.nn.utils.clip_grad_norm_(model.parameters(), optimisation.clip)
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+
+
+@contextmanager
+def evaluating(task: Task, world: World, precision: str) -> Iterator[None]:
+    """Without gradients and in evaluation mode."""
     task.eval()
     with torch.no_grad(), world.precision(precision):
-        metrics = task.evaluate(batch.to(world.device) for batch in batches)
+        yield
     task.train()
-    return metrics
 
 
 class Meter:

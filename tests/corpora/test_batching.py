@@ -45,6 +45,20 @@ def epoch_of(seconds, batching, seed):
     raise AssertionError
 
 
+@pytest.mark.parametrize(
+    ("batching", "longest", "expected"),
+    [
+        (ByCount(utterances=24), 10, (24, 5.0)),
+        (ByCount(utterances=24), 3, (24, 3.0)),
+        (BySeconds(seconds=48), 10, (10, 4.8)),
+        (BySeconds(seconds=48), 3, (16, 3.0)),
+        (BySeconds(seconds=2), 10, (1, 2.0)),
+    ],
+)
+def test_a_usual_batch_has_the_seconds_that_are_asked_for_and_no_clip_that_is_too_long(batching, longest, expected):
+    assert batching.usual(longest) == pytest.approx(expected)
+
+
 @given(SECONDS, BATCHING, st.integers(0, 5))
 @settings(deadline=None)
 def test_a_plan_is_a_function_of_its_seed_and_has_every_utterance_once_an_epoch(seconds, batching, seed):
@@ -90,8 +104,8 @@ def test_batches_hold_utterances_of_like_length_and_come_in_random_order():
     assert abs(np.corrcoef(longest, np.arange(len(batches)))[0, 1]) < 0.5
 
 
-def steps_of(loader, *, start=0, share=1, shares=(0,), steps=6, seed=3):
-    stream = loader.training(ByCount(utterances=5), seed=seed, start=start, share=share, shares=shares)
+def steps_of(loader, *, start=0, shares=1, mine=(0,), steps=6, seed=3):
+    stream = loader.training(ByCount(utterances=5), seed=seed, start=start, shares=shares, mine=mine)
     return list(islice(stream, steps - start))
 
 
@@ -135,14 +149,12 @@ def test_step_k_has_the_plans_batch_k(loader, split):
         assert batch.ids == tuple(split.ids[i] for i in indices)
 
 
-@pytest.mark.parametrize(("workers", "accumulation"), [(1, 1), (1, 3), (2, 1), (2, 2), (3, 4)])
-def test_shares_part_the_global_batch_whatever_their_number(loader, workers, accumulation):
-    share = workers * accumulation
-    ranks = [range(rank * accumulation, (rank + 1) * accumulation) for rank in range(workers)]
-    parts = [steps_of(loader, share=share, shares=tuple(shares)) for shares in ranks]
+@pytest.mark.parametrize(("workers", "shares"), [(1, 1), (1, 3), (2, 2), (2, 3), (2, 4), (3, 12)])
+def test_shares_part_the_global_batch_whatever_their_number(loader, workers, shares):
+    parts = [steps_of(loader, shares=shares, mine=range(rank, shares, workers)) for rank in range(workers)]
     for step, (whole,) in enumerate(steps_of(loader)):
         batches = [batch for rank in parts for batch in rank[step]]
-        assert len(batches) == share  # every share takes part in every step
+        assert len(batches) == shares  # every share takes part in every step
         real = [(i, batch) for batch in batches for i in range(len(batch.ids)) if batch.scale[i]]
         assert sorted(batch.ids[i] for i, batch in real) == sorted(whole.ids)
         assert sum(float(batch.scale.sum()) for batch in batches) == pytest.approx(1)
@@ -153,8 +165,16 @@ def test_shares_part_the_global_batch_whatever_their_number(loader, workers, acc
             assert not whole.masked[i, frames:].any()
 
 
+def test_a_share_is_the_same_whoever_computes_it(loader):
+    alone = steps_of(loader, shares=3, mine=range(3))
+    together = [steps_of(loader, shares=3, mine=mine) for mine in ((0, 2), (1,))]
+    for whole, first, second in zip(alone, *together, strict=True):
+        for one, other in zip(whole, (first[0], second[0], first[1]), strict=True):
+            assert_same(one, other)
+
+
 def test_a_share_without_an_utterance_is_filled_with_one_that_weighs_nothing(loader):
-    batches = steps_of(loader, share=8, shares=tuple(range(8)))[1]
+    batches = steps_of(loader, shares=8, mine=range(8))[1]
     assert [len(batch.ids) for batch in batches] == [1] * 8
     assert [float(batch.scale[0]) for batch in batches] == pytest.approx([0.2] * 5 + [0] * 3)
     assert batches[-1].ids == batches[0].ids
@@ -220,7 +240,7 @@ def test_teacher_features_are_those_of_the_utterances(split):
         return Sequences.stack([torch.full((len(split.texts[i]), 1), float(i)) for i in indices])
 
     loader = Loader(split, CharacterVocabulary.of(split.texts), features=features)
-    for batches in steps_of(loader, share=2, shares=(0, 1)):
+    for batches in steps_of(loader, shares=2, mine=(0, 1)):
         for batch in batches:
             assert batch.masked is None
             assert batch.teacher is not None

@@ -98,6 +98,7 @@ def test_texts_are_normalised_and_the_order_is_the_files(release):
     column = testing.COLUMNS.index("sentence")
     assert split.texts == [row[column].rstrip(".").lower() for row in rows]
     assert split.ids == [row[1].removesuffix(".wav") for row in rows]
+    assert split.speakers == [row[0] for row in rows]
 
 
 def test_the_second_build_writes_nothing(release):

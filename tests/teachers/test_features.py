@@ -36,6 +36,10 @@ def test_cached_features_are_the_online_ones_in_half_precision(chosen, monkeypat
         torch.testing.assert_close(mine.values, theirs.values, rtol=1e-3, atol=1e-3)
 
 
+def test_a_teacher_wants_a_gpu_and_a_split_none(chosen):
+    assert (chosen.accelerated, chosen.split.accelerated) == (True, False)
+
+
 def test_the_second_build_writes_nothing(chosen):
     folder = chosen.build()
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}

@@ -1,11 +1,12 @@
 """Batches that are functions of (seed, step) alone, whoever asks and on however many workers.
 
 An epoch is a permutation, cut into windows; each window is sorted by length and cut into global batches,
-whose order is then shuffled. A global batch is dealt out to ranks and accumulation steps like cards, so
-that every share has nearly the same length.
+whose order is then shuffled. A global batch is dealt out to shares like cards, so that all have nearly the
+same length; which worker computes a share changes nothing in it.
 """
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -24,6 +25,9 @@ from trainables.sequences import Sequences
 WINDOW = 50
 """Batches that are sorted by length together: wide enough for little padding, narrow enough to stay random."""
 
+USUAL_CLIP = 5.0
+"""Seconds of a clip, where no corpus has been read that could tell."""
+
 Indices = NDArray[np.int64]
 FeatureSource = Callable[[Indices], Sequences]
 """Teacher features of the utterances at some indices of a split."""
@@ -39,6 +43,10 @@ class ByCount(Config):
         """Where batches begin in a row of utterances of non-decreasing length."""
         return list(range(0, len(seconds), self.utterances))
 
+    def usual(self, longest: float) -> tuple[int, float]:
+        """Utterances of a usual batch and the seconds of each, where clips have at most `longest` seconds."""
+        return self.utterances, min(USUAL_CLIP, longest)
+
 
 class BySeconds(Config):
     """Batches of about a fixed number of seconds, padding included."""
@@ -53,6 +61,11 @@ class BySeconds(Config):
             if i > starts[-1] and (i + 1 - starts[-1]) * longest > self.seconds:
                 starts.append(i)
         return starts
+
+    def usual(self, longest: float) -> tuple[int, float]:
+        """Utterances of a usual batch and the seconds of each, where clips have at most `longest` seconds."""
+        utterances = math.ceil(self.seconds / min(USUAL_CLIP, longest))
+        return utterances, self.seconds / utterances
 
 
 Batching = Annotated[ByCount | BySeconds, Field(discriminator="kind")]
@@ -105,16 +118,16 @@ class Loader:
     masking: TimeMasking | None = None
 
     def training(
-        self, batching: Batching, *, seed: int, start: int, share: int, shares: tuple[int, ...]
+        self, batching: Batching, *, seed: int, start: int, shares: int, mine: Sequence[int]
     ) -> Iterator[list[Batch]]:
-        """From step `start` on: this worker's micro-batches, numbers `shares` of `share` in all.
+        """From step `start` on: this worker's micro-batches, those numbered `mine` of `shares` in all.
 
-        A share that gets no utterance (a global batch smaller than `share`) is filled with one of scale 0,
+        A share that gets no utterance (of a global batch smaller than `shares`) is filled with one of scale 0,
         so that every worker takes part in every step.
         """
         for step, indices in enumerate(plan(self.split.samples / SAMPLE_RATE, batching, seed)):
             if step >= start:
-                parts = [indices[i::share] for i in shares]
+                parts = [indices[i::shares] for i in mine]
                 yield [
                     self.batch(part, scale=1 / len(indices), seed=(seed, step))
                     if len(part)

@@ -180,6 +180,11 @@ class PreparedSplit:
         return self._table["text"].to_pylist()
 
     @cached_property
+    def speakers(self) -> list[str]:
+        """Who speaks them, as the corpus names them."""
+        return self._table["speaker"].to_pylist()
+
+    @cached_property
     def samples(self) -> NDArray[np.int64]:
         """The clips' lengths at 16 kHz."""
         return np.array([len(self.audio(i)) for i in range(len(self))])

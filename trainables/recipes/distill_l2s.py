@@ -4,12 +4,18 @@ A speech encoder is fine-tuned with CTC while its shrunk hidden states are regre
 language model has over the transcript: L = L_CTC + λ · L_KD (eq. 14).
 """
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Literal
 
+import pyarrow as pa
 import torch
 from jaxtyping import Float
+from pyarrow import parquet
 from pydantic import Field
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,14 +27,16 @@ from trainables.corpora.prepared import PreparedSplit, SplitPreparation
 from trainables.corpora.text import CharacterVocabulary, Letters, Normaliser
 from trainables.decoding import greedy
 from trainables.losses.regression import AlignedRegression, AlignedRegressionLoss
-from trainables.metrics import ErrorCounts
+from trainables.metrics import ErrorCounts, Transcripts
 from trainables.optimisation import Optimisation
+from trainables.recipes import probe
 from trainables.recipes.recipe import Recipe
 from trainables.run import Run
+from trainables.sequences import Sequences
 from trainables.students.ctc import CTCModel, CTCStudent, Encoded
 from trainables.teachers.features import CachedFeatures, FeaturePreparation
 from trainables.teachers.language_model import LanguageModel
-from trainables.training import Losses, Task, World, evaluate, fit
+from trainables.training import Losses, Task, World, evaluating, fit
 
 
 class DistillL2S(Recipe):
@@ -61,6 +69,11 @@ class DistillL2S(Recipe):
             how = f"distilled, λ = {self.weight:g}"
         return f"{self.corpus.language}, {how}, seed {self.seed}"
 
+    @property
+    def steps(self) -> int:
+        """See `Recipe.steps`."""
+        return self.optimisation.steps
+
     def split(self, split: Split) -> SplitPreparation:
         """One prepared split."""
         longest = self.longest_training_clip if split == "train" else self.longest_clip
@@ -76,8 +89,13 @@ class DistillL2S(Recipe):
         return (*splits, self.features()) if self.weight else splits
 
     def run(self, run: Run) -> dict[str, float]:
-        """Train, keep the student with the best validation error, test it."""
+        """Train, keep the student with the best validation error, test it.
+
+        Keeps `student.safetensors`, with the vocabulary in its metadata, and `utterances.parquet`, the test
+        split as it was recognised. Raises ValueError when there are more workers than shares.
+        """
         world = World.here()
+        mine = self.optimisation.shares_of(world.rank, world.size)
         train, valid, test = (PreparedSplit(self.split(s).build()) for s in ("train", "valid", "test"))
         # As in the released code, which counts characters over both.
         vocabulary = CharacterVocabulary.of([*train.texts, *valid.texts])
@@ -85,15 +103,10 @@ class DistillL2S(Recipe):
         torch.manual_seed(self.seed)
         task = self.task(vocabulary)
         loader = Loader(train, vocabulary, features, self.masking)
-        shares = self.optimisation.accumulation * world.size
         progress = fit(
             task,
             train=lambda step: loader.training(
-                self.batching,
-                seed=self.seed,
-                start=step,
-                share=shares,
-                shares=tuple(range(world.rank, shares, world.size)),
+                self.batching, seed=self.seed, start=step, shares=self.optimisation.shares, mine=mine
             ),
             valid=lambda: self._evaluation(valid, vocabulary, world),
             optimisation=self.optimisation,
@@ -102,7 +115,12 @@ class DistillL2S(Recipe):
             run=run,
             world=world,
         )
-        rates = evaluate(task, self._evaluation(test, vocabulary, world), world, self.optimisation.precision)
+        transcripts = Transcripts()
+        with evaluating(task, world, self.optimisation.precision):
+            batches = self._evaluation(test, vocabulary, world)
+            rates = task.evaluate((batch.to(world.device) for batch in batches), transcripts)
+        if (utterances := transcripts.table(test)) is not None:
+            keep(run, progress.best_student, vocabulary, utterances)
         result = {
             "step": float(self.optimisation.steps),
             "test_cer": rates["cer"],
@@ -112,6 +130,19 @@ class DistillL2S(Recipe):
         }
         run.report(result, step=self.optimisation.steps)
         return result
+
+    def probe(self) -> dict[str, float]:
+        """See `Recipe.probe`. Builds the student and reads the width of the teacher."""
+        batches = probe.noise(
+            self.batching,
+            longest=self.longest_training_clip,
+            shares=self.optimisation.shares,
+            masking=self.masking,
+            teacher=self.teacher.features() if self.weight else None,
+        )
+        task = self.task(probe.VOCABULARY)
+        parameters = float(sum(parameter.numel() for parameter in task.parameters()))
+        return {"seconds": probe.seconds_per_step(task, batches, self.optimisation), "parameters": parameters}
 
     def task(self, vocabulary: CharacterVocabulary) -> "DistillL2STask":
         """The student with its losses."""
@@ -164,13 +195,28 @@ class DistillL2STask(Task):
             total = total + self.weight * terms["distillation"]
         return Losses(total, terms)
 
-    def evaluate(self, batches: Iterator[Batch]) -> dict[str, float]:
-        """CER and WER in percent of greedy decoding (§3.5: no language model)."""
+    def evaluate(self, batches: Iterator[Batch], transcripts: Transcripts | None = None) -> dict[str, float]:
+        """CER and WER in percent of greedy decoding (§3.5: no language model); `transcripts` takes each utterance."""
         counts = ErrorCounts()
         for batch in batches:
             logits = self.student(batch).logits
-            counts.add(batch.texts, greedy(logits.values.argmax(dim=2), logits.lengths, self.vocabulary))
+            labels = Sequences(logits.values.argmax(dim=2), logits.lengths)
+            hypotheses = greedy(labels.values, labels.lengths, self.vocabulary)
+            counts.add(batch.texts, hypotheses)
+            if transcripts is not None:
+                transcripts.add(batch, hypotheses, labels, self.vocabulary.blank)
         return counts.rates()
+
+
+def keep(run: Run, student: dict[str, Tensor], vocabulary: CharacterVocabulary, utterances: pa.Table) -> None:
+    """Keep a student's weights, with what its head's outputs mean, and what it recognised."""
+    with TemporaryDirectory(prefix="result-") as folder:
+        weights, rows = Path(folder, "student.safetensors"), Path(folder, "utterances.parquet")
+        metadata = {"vocabulary": json.dumps(vocabulary.tokens, ensure_ascii=False)}
+        save_file({name: value.contiguous() for name, value in student.items()}, weights, metadata)
+        parquet.write_table(utterances, rows, compression="zstd")
+        run.keep(weights)
+        run.keep(rows)
 
 
 def ctc_loss(encoded: Encoded, batch: Batch, blank: int) -> Float[Tensor, " batch"]:

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ TEXTS_AT_ONCE = 64
 
 class FeaturePreparation(Preparation):
     """The teacher's hidden states over the transcripts of a prepared split, in half precision."""
+
+    accelerated: ClassVar[bool] = True
 
     teacher: LanguageModel
     split: SplitPreparation

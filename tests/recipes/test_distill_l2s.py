@@ -1,0 +1,111 @@
+import json
+from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from pyarrow import parquet
+from safetensors import safe_open
+
+from trainables.batch import Batch
+from trainables.corpora.audio import SAMPLE_RATE
+from trainables.corpora.batching import Batching, ByCount, BySeconds
+from trainables.corpora.prepared import PreparedSplit
+from trainables.recipes import probe
+from trainables.recipes.distill_l2s import DistillL2S
+from trainables.run import LocalRun
+
+
+@pytest.fixture
+def nowhere(recipe: DistillL2S) -> DistillL2S:
+    """The recipe without its corpus."""
+    corpus = recipe.corpus.model_copy(update={"root": "/nowhere"})
+    return recipe.model_copy(update={"corpus": corpus})
+
+
+def test_its_steps_are_the_schedules(nowhere: DistillL2S) -> None:
+    assert nowhere.steps == 20
+
+
+def test_it_keeps_the_best_student_and_what_it_recognised(recipe: DistillL2S, tmp_path: Path) -> None:
+    run = LocalRun(tmp_path / "run")
+    result = recipe.run(run)
+    checkpoint = run.resume()
+    assert checkpoint is not None
+    best = torch.load(checkpoint / "state.pt", weights_only=True)["best_student"]
+    with safe_open(run.folder / "student.safetensors", framework="pt") as kept:
+        assert set(kept.keys()) == set(best)
+        assert all(torch.equal(kept.get_tensor(name), value) for name, value in best.items())
+        vocabulary = json.loads(kept.metadata()["vocabulary"])
+    assert len(vocabulary) == len(best["head.bias"])
+    assert vocabulary[-2:] == ["[UNK]", "[PAD]"]
+
+    rows = parquet.read_table(run.folder / "utterances.parquet").to_pylist()
+    test = PreparedSplit(recipe.split("test").folder())
+    assert [(row["id"], row["speaker"], row["reference"]) for row in rows] == [
+        *zip(test.ids, test.speakers, test.texts, strict=True)
+    ]
+    for unit, rate, length in (("char", "test_cer", len), ("word", "test_wer", lambda text: len(text.split()))):
+        edits = sum(row[f"{unit}_{e}"] for row in rows for e in ("substitutions", "deletions", "insertions"))
+        assert 100 * edits / sum(length(row["reference"]) for row in rows) == result[rate]
+    for row in rows:
+        assert row["frames"] == pytest.approx(50 * row["seconds"], abs=1)
+        assert len(row["hypothesis"]) <= row["nonblank_frames"] <= row["frames"]
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_a_probe_needs_no_corpus_and_prepares_nothing(nowhere: DistillL2S, cache: Path, weight: float) -> None:
+    assert 0 < nowhere.model_copy(update={"weight": weight}).probe()["seconds"] < 60
+    assert not cache.exists()
+
+
+def test_a_probe_is_the_median_after_the_warm_up(nowhere: DistillL2S, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The clock is read before and after each step: 3 slow ones, then 5 of which one was disturbed.
+    durations = iter([9.0, 8.0, 7.0, 1.0, 2.0, 3.0, 50.0, 2.5])
+    state = {"now": 0.0}
+    reads = count()
+
+    def clock() -> float:
+        state["now"] += next(durations) if next(reads) % 2 else 0
+        return state["now"]
+
+    monkeypatch.setattr(probe, "time", SimpleNamespace(perf_counter=clock))
+    assert nowhere.probe()["seconds"] == 2.5
+
+
+@pytest.mark.parametrize(
+    ("batching", "utterances", "seconds"), [(ByCount(utterances=5), 5, 5.0), (BySeconds(seconds=12), 3, 4.0)]
+)
+@pytest.mark.parametrize(("weight", "shares"), [(0.5, 1), (0.5, 3), (0.0, 7)])
+def test_a_probes_batch_is_as_large_as_a_usual_one(
+    nowhere: DistillL2S, monkeypatch: pytest.MonkeyPatch, batching: Batching, utterances: int, seconds: float,
+    weight: float, shares: int,
+) -> None:  # fmt: skip
+    steps: list[list[Batch]] = []
+    monkeypatch.setattr(probe, "train_step", lambda _model, _optimiser, batches, **_: steps.append(batches))
+    optimisation = nowhere.optimisation.model_copy(update={"shares": shares})
+    nowhere.model_copy(update={"batching": batching, "weight": weight, "optimisation": optimisation}).probe()
+    assert len(steps) == probe.WARM_UP + probe.MEASURED
+    (batches,) = {id(step): step for step in steps}.values()
+    assert len(batches) == shares
+    assert sum(int((batch.scale > 0).sum()) for batch in batches) == utterances
+    assert sum(float(batch.scale.sum()) for batch in batches) == pytest.approx(1)
+    for batch in batches:
+        assert set(batch.audio.lengths.tolist()) == {int(seconds * SAMPLE_RATE)}
+        assert batch.audio.values.std() > 0.05
+        assert batch.masked is not None
+        assert (batch.teacher is not None) == (weight > 0)
+        if batch.teacher is not None:
+            assert batch.teacher.values.shape[2] == nowhere.teacher.features()
+
+
+def test_a_probe_trains_a_head_of_40_outputs(nowhere: DistillL2S) -> None:
+    assert len(set(probe.VOCABULARY.tokens)) == 40
+    task = nowhere.task(probe.VOCABULARY)
+    before = {name: value.clone() for name, value in task.state_dict().items()}
+    batches = probe.noise(nowhere.batching, longest=2.0, shares=1, masking=nowhere.masking, teacher=12)
+    probe.seconds_per_step(task, batches, nowhere.optimisation)
+    changed = {name for name, value in task.state_dict().items() if not torch.equal(value, before[name])}
+    assert {"student.head.weight", "distillation.projection.weight"} <= changed
+    assert task.student.head.out_features == 40
