@@ -1,23 +1,31 @@
 """The options that every sweep script shares, and how a script turns them into a study."""
 
+import contextlib
+import os
+import re
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import tyro
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.console import Console
 
+from orchestrator import plan as plans
 from orchestrator import tracking
-from orchestrator.events import Chorus, Narrator, StudyFailed
-from orchestrator.ledger import Ledger
+from orchestrator.claim import Claim
+from orchestrator.events import Chorus, Narrator
+from orchestrator.failures import StudyFailed
+from orchestrator.ledger import Ledger, Result
+from orchestrator.live import LiveTable
 from orchestrator.local import LocalRunner
+from orchestrator.runner import Runner
+from orchestrator.storage import Storage, first_line, public
 from orchestrator.sweep import Resources, Sweep
 from orchestrator.tables import Layout, Table
-
-if TYPE_CHECKING:
-    from orchestrator.tuning import RayRunner
 
 Flag = tyro.conf.FlagCreatePairsOff
 
@@ -27,27 +35,40 @@ class StudyOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    name: Annotated[str, Field(pattern=r"^[\w.-]*$")] = ""
+    name: str = ""
     """Name of the study and of its folder under the storage; by default the sweep's and the preset's."""
-    storage: Path = Path("runs")
-    """Folder for results, checkpoints, tables and, by default, MLflow's database; shared by all nodes."""
+    storage: str = "runs"
+    """Folder that all nodes share, or a URL such as s3://bucket/runs, for results, checkpoints, tables and, in a
+    folder, MLflow's database."""
     tracking_uri: str | None = None
-    """MLflow tracking server; by default the database mlflow.db under the storage."""
+    """MLflow tracking server; by default MLFLOW_TRACKING_URI, or else the database mlflow.db under the storage."""
     address: str | None = None
     """Ray cluster to join, such as ray://host:10001; by default the submitted job's, or a new one on this
     machine."""
     workers: int = 1
     """Ray Train workers of each trial (data parallel)."""
+    most_workers: int | None = None
+    """Give a trial up to this many workers where more than `workers` have room; the result stays the same."""
     cpus: float = 1
     """CPUs of each worker."""
     gpus: float | None = None
     """GPUs of each worker, fractions allowed; by default the preset's."""
+    scheduler: Literal["fifo", "asha"] = "fifo"
+    """`fifo` runs every trial to its end; `asha` stops the worse trials of each row early."""
+    retries: int = 2
+    """How often a trial whose recipe raised an error is tried again. Lost workers and nodes do not count."""
+    retry_failed: Flag[bool] = False
+    """Run the trials again that an earlier submission gave up."""
+    pin: str | None = None
+    """Ray resource of the nodes that are safe for the processes that steer; by default the head node."""
+    plan: Flag[bool] = False
+    """Say what would run, on what and for how long, and run nothing."""
     local: Flag[bool] = False
     """Run the trials one after the other in this process, without Ray: for a debugger."""
 
     def resources(self, gpus: float) -> Resources:
         """What each trial takes, where the preset asks for `gpus`."""
-        return Resources(self.workers, self.cpus, gpus if self.gpus is None else self.gpus)
+        return Resources(self.workers, self.cpus, gpus if self.gpus is None else self.gpus, self.most_workers)
 
 
 Options = TypeVar("Options", bound=StudyOptions)
@@ -56,20 +77,26 @@ Options = TypeVar("Options", bound=StudyOptions)
 def main(
     options: type[Options],
     plan: Callable[[Options], tuple[Sweep, Layout, Sequence[str]]],
-    folder_run: Callable[[Path], Any],
     explain: Callable[[ValidationError], str],
     arguments: Sequence[str] | None = None,
 ) -> int:
     """Parse the options, plan the study, run what is missing of it, and show its table.
 
-    Returns the exit code: 0 when every cell is finished, 1 when some failed, 2 for input that cannot be used.
+    Returns the exit code: 0 when every cell has its result, 1 when some have not, 2 for input that cannot be used,
+    130 when interrupted.
     """
     console = Console(highlight=False)
     complaint = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        chosen = tyro.cli(options, args=arguments, description=plan.__doc__)
-        sweep, layout, notes = plan(chosen)
-        return run_study(chosen, sweep, layout, notes, folder_run, console)
+        with _terminable():
+            chosen = tyro.cli(options, args=arguments, description=plan.__doc__)
+            sweep, layout, notes = plan(chosen)
+            try:
+                return run_study(chosen, sweep, layout, notes, console)
+            except OSError as error:
+                if chosen.local:  # the debugger's
+                    raise
+                raise StudyFailed(f"The study cannot go on: {first_line(error)}") from error
     except ValidationError as error:
         complaint.print(explain(error), markup=False)
         return 2
@@ -86,56 +113,135 @@ def main(
         return 130
 
 
-def run_study(
-    options: StudyOptions,
-    sweep: Sweep,
-    layout: Layout,
-    notes: Sequence[str],
-    folder_run: Callable[[Path], Any],
-    console: Console,
-) -> int:
-    """Run the trials that have no result yet and render the table of all."""
-    trials = sweep.trials  # its fingerprints are read here: what is missing is said before anything is written
-    ledger = Ledger.open(options.storage, sweep.name)
-    finished = [trial for trial in trials if ledger.result(trial.signature)]
-    missing = [trial for trial in trials if trial not in finished]
-    begun = sum(ledger.begun(trial.signature) for trial in missing)
-    console.print(
-        f"{sweep.name}: {len(trials)} trials, {len(finished)} finished, {len(missing)} to run"
-        + (f", {begun} of them from a checkpoint" if begun else "")
-    )
-    runner = _runner(options, sweep, folder_run) if missing else None
-    tracker = tracking.Tracker(options.tracking_uri or tracking.default_uri(options.storage), options.storage, sweep)
-    for trial in finished:
-        tracker.finished(trial, ledger.result(trial.signature) or {})
-    failures = len(missing)
-    try:
-        narrator = Narrator(console, layout.metric, len(trials), len(finished))
-        listener = Chorus([narrator, tracker])
-        if runner:
-            runner.prepare(sweep.preparations(missing), narrator.say)
-            failures = runner.run(missing, ledger, listener)
-    finally:
-        results = {t.signature: r for t in trials if (r := ledger.result(t.signature))}
-        table = Table.of(layout, trials, results, notes)
-        paths = table.write(ledger.folder, "table1")
-        for path in paths:
-            tracker.artifact(path)
-        tracker.describe(table.markdown())
-        tracker.close(status="FAILED" if failures else "FINISHED")
+def run_study(options: StudyOptions, sweep: Sweep, layout: Layout, notes: Sequence[str], console: Console) -> int:
+    """Run the trials that have no result yet and render the table of all.
+
+    All that can be wrong with the input is found before the claim to the study is written.
+    """
+    _check(options)
+    storage = Storage.at(options.storage)
+    uri = options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or _database(storage)
+    trials = sweep.trials  # its fingerprints are read here
+    ledger = Ledger.of(storage, sweep)
+    results = ledger.results([trial.signature for trial in trials])
+    settled = {s: r for s, r in results.items() if _settled(r, options)}
+    missing = [trial for trial in trials if trial.signature not in settled]
+    begun = ledger.begun([trial.signature for trial in missing])
+    console.print(_summary(sweep, settled, len(missing), len(begun)), soft_wrap=True)
+    runner = _runner(options, sweep) if missing else LocalRunner()
+    if options.plan:
+        plans.show(console, sweep, ledger, missing, results, begun, runner)
+        return 0
+    tracker = tracking.Tracker(uri, sweep)
+    tracker.reach()
+    claim = Claim(ledger.storage)
+    with claim.hold(console.print):
+        ledger.open(sweep)
+        with _narrator(console, layout, sweep, settled) as narrator:
+            tracker.connect(ledger, narrator.noted)
+            for trial in trials:
+                if trial.signature in settled:
+                    tracker.ended(trial, settled[trial.signature])
+            try:
+                if missing:
+                    runner.run(sweep, missing, ledger, claim, Chorus([narrator, tracker]))
+            finally:
+                results = ledger.results([trial.signature for trial in trials])
+                table = Table.of(layout, trials, results, notes)
+                names = table.write(ledger.storage, "table1")
+                for name, text in zip(names, (table.markdown(), table.csv()), strict=True):
+                    tracker.artifact(name, text)
+                tracker.describe(table.markdown())
+                lacking = sum(not _settled(results.get(trial.signature), options, final=True) for trial in trials)
+                tracker.close(status="FAILED" if lacking else "FINISHED")
     console.print()
     table.show(console)
-    mlflow = Path(sys.executable).parent / "mlflow"
-    console.print(f"\nTable: {paths[0]} and {paths[1].name}", soft_wrap=True)
-    console.print(f"MLflow: {mlflow} ui --backend-store-uri {tracker.uri}", soft_wrap=True)
-    if failures:
-        console.print(f"{failures} of {len(trials)} trials have no result; the same command tries them again.")
-    return 1 if failures else 0
+    console.print(f"\nTable: {ledger.storage}/{names[0]} and {names[1]}", soft_wrap=True)
+    console.print(_page(uri), soft_wrap=True)
+    failed = sum(result.status == "failed" for result in results.values())
+    if failed:
+        console.print(f"{failed} of {len(trials)} trials have failed; --retry-failed tries them again.")
+    if lacking > failed:
+        console.print(f"{lacking - failed} of {len(trials)} trials have no result; the same command goes on with them.")
+    return 1 if lacking else 0
 
 
-def _runner(options: StudyOptions, sweep: Sweep, folder_run: Callable[[Path], Any]) -> "LocalRunner | RayRunner":
+def _check(options: StudyOptions) -> None:
+    """Raises ValueError, for a sentence: what the options' own types complain of takes a page."""
+    if options.name and not re.fullmatch(r"\w[\w.-]*", options.name):
+        raise ValueError(f"`name` must be of letters, digits, '_', '.' and '-', but is {options.name!r} instead.")
+    if not options.storage:
+        raise ValueError("`storage` must be a folder or a URL, but is empty.")
+    if options.retries < 0:
+        raise ValueError(f"`retries` must be at least 0, but is {options.retries} instead.")
+
+
+def _settled(result: Result | None, options: StudyOptions, *, final: bool = False) -> bool:
+    """Whether a trial with this result is left as it is; or, at the end, whether that is what was wanted."""
+    if result is None:
+        return False
+    if result.status == "failed":
+        return not final and not options.retry_failed
+    # Without the scheduler that stopped it, a stopped trial goes on.
+    return result.status == "finished" or options.scheduler == "asha"
+
+
+def _summary(sweep: Sweep, settled: dict[str, Result], missing: int, begun: int) -> str:
+    statuses = [result.status for result in settled.values()]
+    counts = [f"{statuses.count(s)} {s}" for s in ("finished", "stopped", "failed") if s in statuses or s == "finished"]
+    resumed = f", {begun} of them from a checkpoint" if begun else ""
+    return f"{sweep.name}: {len(sweep.trials)} trials, {', '.join(counts)}, {missing} to run{resumed}"
+
+
+def _database(storage: Storage) -> str:
+    if storage.local is None:
+        raise ValueError("`tracking_uri` must be given where the storage is no folder, but is not.")
+    return tracking.default_uri(storage.local)
+
+
+def _page(uri: str) -> str:
+    if uri.startswith("http"):
+        return f"MLflow: {public(uri)}"
+    return f"MLflow: {Path(sys.executable).parent / 'mlflow'} ui --backend-store-uri {public(uri)}"
+
+
+@contextlib.contextmanager
+def _narrator(console: Console, layout: Layout, sweep: Sweep, settled: dict[str, Result]) -> Iterator[Narrator]:
+    """A live table where a person looks at a terminal, else a line per event."""
+    missing = len(sweep.trials) > len(settled)
+    if console.is_terminal and missing:
+        with LiveTable(console, layout, sweep, settled) as table:
+            yield table
+    else:
+        yield Narrator(console, sweep.metric, len(sweep.trials), len(settled))
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Take a request to terminate, such as `ray job stop`'s, as an interrupt: what is open is closed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _runner(options: StudyOptions, sweep: Sweep) -> Runner:
     if options.local:
-        return LocalRunner(folder_run)
+        return LocalRunner()
     from orchestrator.tuning import RayRunner  # Ray takes seconds to import: not for a study that is finished
 
-    return RayRunner(options.address, sweep.resources)
+    return RayRunner.at(
+        options.address,
+        sweep.resources,
+        retries=options.retries,
+        asha=options.scheduler == "asha",
+        pin=options.pin,
+    )

@@ -2,45 +2,43 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
 
 from rich.console import Console
 
+from orchestrator.ledger import Result
 from orchestrator.sweep import Trial
 
 
-class StudyFailed(RuntimeError):
-    """A study cannot go on, or could not be recorded; the message is for the person who started it."""
+class Listener:
+    """Hears of a study's events, in the driver; overrides those that it cares for."""
 
+    def noted(self, text: str) -> None:
+        """Something that a person should know."""
 
-class Listener(Protocol):
-    """Hears of a study's events, in the driver."""
+    def preparing(self, trial: Trial) -> None:
+        """What the trial needs is being made."""
 
     def started(self, trial: Trial) -> None:
         """A trial's processes are being started."""
-        ...
 
     def reported(self, trial: Trial, metrics: Mapping[str, float]) -> None:
         """A running trial has metrics; `step` is one of them."""
-        ...
 
-    def finished(self, trial: Trial, result: Mapping[str, Any]) -> None:
-        """A trial is finished, now or in an earlier submission."""
-        ...
+    def ended(self, trial: Trial, result: Result) -> None:
+        """A trial is finished, stopped by the scheduler or failed for good, now or in an earlier submission."""
 
-    def failed(self, trial: Trial, reason: str) -> None:
-        """A trial has failed for good."""
-        ...
+    def paused(self, trial: Trial, reason: str) -> None:
+        """A trial cannot go on now, through no fault of its own; the next submission resumes it."""
 
 
-class Narrator:
+class Narrator(Listener):
     """One line per event; `metric` is what a person wants to know of a trial, such as cer."""
 
-    def __init__(self, console: Console, metric: str, trials: int, finished: int) -> None:
-        self.console, self.metric, self.trials, self.done = console, metric, trials, finished
+    def __init__(self, console: Console, metric: str, trials: int, ended: int) -> None:
+        self.console, self.metric, self.trials, self.done = console, metric, trials, ended
         self.begun = time.monotonic()
 
-    def say(self, text: str, style: str | None = None) -> None:
+    def noted(self, text: str, style: str | None = None) -> None:
         """A line with the minutes since the start."""
         minutes, seconds = divmod(int(time.monotonic() - self.begun), 60)
         line = f"{minutes:3d}:{seconds:02d}  {text}"
@@ -48,30 +46,46 @@ class Narrator:
 
     def started(self, trial: Trial) -> None:
         """That it has begun."""
-        self.say(f"{trial.label}: started")
+        self.noted(f"{trial.label}: started")
 
     def reported(self, trial: Trial, metrics: Mapping[str, float]) -> None:
         """The validation error, where there is one."""
         if f"valid_{self.metric}" in metrics:
             value = metrics[f"valid_{self.metric}"]
-            self.say(f"{trial.label}: step {metrics['step']:g}, validation {self.metric.upper()} {value:.1f} %")
+            step = f"step {metrics['step']:g} of {trial.recipe.steps}"
+            self.noted(f"{trial.label}: {step}, validation {self.metric.upper()} {value:.1f} %")
 
-    def finished(self, trial: Trial, result: Mapping[str, Any]) -> None:
-        """The test error, and how far the study is."""
+    def ended(self, trial: Trial, result: Result) -> None:
+        """The test error, or why there is none, and how far the study is."""
         self.done += 1
-        value = result["metrics"][f"test_{self.metric}"]
-        self.say(f"{trial.label}: finished, test {self.metric.upper()} {value:.1f} % ({self.done} of {self.trials})")
+        far = f"({self.done} of {self.trials})"
+        if result.status == "finished":
+            value = result.metrics[f"test_{self.metric}"]
+            self.noted(f"{trial.label}: finished, test {self.metric.upper()} {value:.1f} % {far}")
+        else:
+            style = "red" if result.status == "failed" else None
+            self.noted(f"{trial.label}: {result.status}: {result.reason} {far}", style=style)
 
-    def failed(self, trial: Trial, reason: str) -> None:
+    def paused(self, trial: Trial, reason: str) -> None:
         """Why."""
-        self.say(f"{trial.label}: failed: {reason}", style="red")
+        self.noted(f"{trial.label}: paused: {reason}", style="yellow")
 
 
-class Chorus:
+class Chorus(Listener):
     """Several listeners as one."""
 
     def __init__(self, listeners: Sequence[Listener]) -> None:
         self.listeners = listeners
+
+    def noted(self, text: str) -> None:
+        """See `Listener`."""
+        for listener in self.listeners:
+            listener.noted(text)
+
+    def preparing(self, trial: Trial) -> None:
+        """See `Listener`."""
+        for listener in self.listeners:
+            listener.preparing(trial)
 
     def started(self, trial: Trial) -> None:
         """See `Listener`."""
@@ -83,12 +97,12 @@ class Chorus:
         for listener in self.listeners:
             listener.reported(trial, metrics)
 
-    def finished(self, trial: Trial, result: Mapping[str, Any]) -> None:
+    def ended(self, trial: Trial, result: Result) -> None:
         """See `Listener`."""
         for listener in self.listeners:
-            listener.finished(trial, result)
+            listener.ended(trial, result)
 
-    def failed(self, trial: Trial, reason: str) -> None:
+    def paused(self, trial: Trial, reason: str) -> None:
         """See `Listener`."""
         for listener in self.listeners:
-            listener.failed(trial, reason)
+            listener.paused(trial, reason)

@@ -1,77 +1,214 @@
-"""What is finished, as files on the study's storage: one folder per trial, named by its signature.
+"""The truth about a study: JSON on its storage, in one folder per trial, named by the trial's signature.
 
-<storage>/<study>/trials/<signature>/recipe.json    what was asked
-<storage>/<study>/trials/<signature>/result.json    what came of it; there exactly if the trial is finished
+<study>/study.json                       the format, and what all trials of the study have in common
+<study>/submitter-<id>.json              who is running the study now (see claim.py)
+<study>/trials/<signature>/recipe.json   what was asked
+                          /history.json  attempts and reports so far
+                          /checkpoints/  the last two (see checkpoints.py)
+                          /files/        what the recipe kept: its weights, its transcripts
+                          /result.json   what came of it: finished, stopped or failed
 """
 
 import json
-import os
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypeVar
 
-from orchestrator.sweep import Trial
+from orchestrator.checkpoints import Checkpoints
+from orchestrator.storage import AT_ONCE, Storage, first_line
+from orchestrator.sweep import Sweep, Trial
+
+FORMAT = 2
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a trial."""
+
+    status: Literal["finished", "stopped", "failed"]
+    """`stopped` by a scheduler that gave its place to better trials."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Of a finished trial: its test errors; of a stopped one: its last report."""
+    reason: str = ""
+    """Of a failed or stopped trial."""
+    seconds: float = 0.0
+    """Of training and testing, over all attempts."""
+    gpu_hours: float = 0.0
+    attempts: int = 1
+
+    @classmethod
+    def load(cls, text: str) -> "Result":
+        """From JSON."""
+        return cls(**json.loads(text))
+
+
+@dataclass
+class Attempt:
+    """One start of a trial's workers."""
+
+    begun: str
+    """UTC, ISO 8601."""
+    host: str = ""
+    hardware: str = ""
+    workers: int = 1
+    gpus: float = 0.0
+    """Of all workers together."""
+    versions: dict[str, str] = field(default_factory=dict)
+    commit: str = ""
+    seconds: float = 0.0
+    """Until its last report."""
+
+
+@dataclass
+class History:
+    """The attempts at a trial, and what they reported."""
+
+    attempts: list[Attempt] = field(default_factory=list)
+    reports: list[dict[str, float]] = field(default_factory=list)
+    """Metrics with their `step`, and `time` in seconds since 1970."""
+
+    def add(self, metrics: Mapping[str, float], *, step: int, time: float) -> None:
+        """A report. What an earlier attempt reported already, before a checkpoint was lost, stays as it is."""
+        report = {**metrics, "step": step}
+        if not any(report.keys() | {"time"} == old.keys() and old["step"] == step for old in self.reports):
+            self.reports.append(report | {"time": time})
+
+    @property
+    def seconds(self) -> float:
+        """Of all attempts."""
+        return sum(attempt.seconds for attempt in self.attempts)
+
+    @property
+    def gpu_hours(self) -> float:
+        """Of all attempts."""
+        return sum(attempt.seconds * attempt.gpus for attempt in self.attempts) / 3600
+
+    def dump(self) -> str:
+        """As JSON."""
+        return json.dumps({"attempts": [asdict(a) for a in self.attempts], "reports": self.reports}, indent=1)
+
+    @classmethod
+    def load(cls, text: str) -> "History":
+        """From JSON."""
+        found = json.loads(text)
+        return cls([Attempt(**attempt) for attempt in found["attempts"]], found["reports"])
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """The finished trials of one study."""
+    """One study on its storage. Reading never changes anything; `open` makes what is not there."""
 
-    folder: Path
+    storage: Storage
+    """The study's own folder."""
 
     @classmethod
-    def open(cls, storage: Path, study: str) -> "Ledger":
-        """The study's ledger, made if it is not there.
+    def of(cls, storage: Storage, sweep: Sweep) -> "Ledger":
+        """The ledger of a sweep, looked at and not changed.
+
+        Raises ValueError when the storage cannot be used, when the study there was written by another version,
+        or when it is made of other recipes.
+        """
+        storage.check()
+        ledger = cls(storage / sweep.name)
+        text = ledger.storage.read("study.json")
+        if text is None and "trials" in ledger.storage.names():
+            raise ValueError(
+                f"The study in {ledger.storage} must have a study.json, but has none; give another `name`."
+            )
+        if text is not None:
+            ledger._check(_whole(ledger.storage / "study.json", json.loads, text), sweep)
+        return ledger
+
+    def open(self, sweep: Sweep) -> None:
+        """Write down what the study is.
 
         Raises ValueError when the storage cannot be written.
         """
-        folder = storage.absolute() / study
+        study = {"format": FORMAT, "name": sweep.name, "common": sweep.common}
+        text = json.dumps(study, indent=1, ensure_ascii=False)
         try:
-            (folder / "trials").mkdir(parents=True, exist_ok=True)
-            write_atomically(folder / ".writable", "")
-            (folder / ".writable").unlink()
+            if self.storage.read("study.json") != text:
+                self.storage.write("study.json", text)
         except OSError as error:
-            raise ValueError(
-                f"The storage must be a folder that can be written, but {folder} is not: {error}"
-            ) from error
-        return cls(folder)
+            raise ValueError(f"The storage must be writable, but {self.storage} is not: {error}") from error
 
-    @property
-    def trials(self) -> Path:
-        """Folder of the trials' folders."""
-        return self.folder / "trials"
-
-    def trial(self, signature: str) -> Path:
+    def trial(self, signature: str) -> Storage:
         """Folder of one trial."""
-        return self.trials / signature
+        return self.storage / "trials" / signature
+
+    def checkpoints(self, signature: str) -> Checkpoints:
+        """The checkpoints of one trial."""
+        return Checkpoints(self.trial(signature) / "checkpoints")
 
     def begin(self, trial: Trial) -> None:
-        """Write down what will be run."""
-        self.trial(trial.signature).mkdir(exist_ok=True)
-        write_atomically(
-            self.trial(trial.signature) / "recipe.json",
-            json.dumps(trial.describe(), indent=1, ensure_ascii=False),
-        )
+        """Write down what will be run; what came of it before, if it stopped or failed, is forgotten."""
+        self.trial(trial.signature).delete("result.json")
+        self.trial(trial.signature).write("recipe.json", json.dumps(trial.describe(), indent=1, ensure_ascii=False))
 
-    def finish(self, signature: str, result: dict[str, Any]) -> None:
-        """Write down a result: from here on the trial is finished."""
-        write_atomically(self.trial(signature) / "result.json", json.dumps(result, indent=1))
+    def begun(self, signatures: Sequence[str]) -> set[str]:
+        """Those trials that have a checkpoint to go on from."""
+        with ThreadPoolExecutor(AT_ONCE) as pool:  # one request each, or more
+            steps = pool.map(lambda signature: self.checkpoints(signature).steps(), signatures)
+            return {signature for signature, found in zip(signatures, steps, strict=True) if found}
 
-    def begun(self, signature: str) -> bool:
-        """Whether a trial has a checkpoint to go on from."""
-        return any(self.trial(signature).glob("checkpoint*/*"))
+    def finish(self, signature: str, result: Result) -> None:
+        """Write down what came of a trial; a finished one needs its checkpoints no more."""
+        self.trial(signature).write("result.json", json.dumps(asdict(result), indent=1))
+        if result.status == "finished":
+            self.trial(signature).delete("checkpoints")
 
-    def result(self, signature: str) -> dict[str, Any] | None:
-        """The result of a finished trial."""
-        path = self.trial(signature) / "result.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    def results(self, signatures: Sequence[str]) -> dict[str, Result]:
+        """What came of those trials of which anything came yet."""
+        texts = (self.storage / "trials").read_all([f"{signature}/result.json" for signature in signatures])
+        found = {s: text for s, text in zip(signatures, texts, strict=True) if text}
+        return {s: _whole(self.trial(s) / "result.json", Result.load, text) for s, text in found.items()}
+
+    def result(self, signature: str) -> Result | None:
+        """What came of one trial, if anything yet."""
+        return self.results([signature]).get(signature)
+
+    def history(self, signature: str) -> History:
+        """The attempts and reports of one trial."""
+        return self.histories([signature]).get(signature, History())
+
+    def histories(self, signatures: Sequence[str]) -> dict[str, History]:
+        """The attempts and reports of those trials that have any."""
+        texts = (self.storage / "trials").read_all([f"{signature}/history.json" for signature in signatures])
+        found = {s: text for s, text in zip(signatures, texts, strict=True) if text}
+        return {s: _whole(self.trial(s) / "history.json", History.load, text) for s, text in found.items()}
+
+    def _check(self, study: dict[str, Any], sweep: Sweep) -> None:
+        if study.get("format") != FORMAT:
+            raise ValueError(
+                f"The ledger in {self.storage} must have format {FORMAT}, but has {study.get('format')}: "
+                "another version of this program wrote it; give another `name`."
+            )
+        changes = [
+            f"`{name}` is {_short(now)}, but was {_short(before)}"
+            for name, before, now in _differences(study["common"], sweep.common)
+        ]
+        if changes:
+            raise ValueError(
+                f"The recipes of study {sweep.name!r} must stay as they are in what all its trials have in common: "
+                f"{'; '.join(changes[:3])}{' …' if len(changes) > 3 else ''}. Give another `name`, or the old values."
+            )
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write so that a reader finds the old text or the new one, never half of one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+def _whole(file: Storage, load: Callable[[str], T], text: str) -> T:
+    try:
+        return load(text)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{file} must be as this program wrote it, but is damaged: {first_line(error)}") from error
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterable[tuple[str, Any, Any]]:
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
+            yield name, before.get(name), now.get(name)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else f"{text[:37]}…"

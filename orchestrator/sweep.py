@@ -5,14 +5,17 @@ import importlib
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 
 class Preparation(Protocol):
     """Something that several trials share, built once by whoever asks first."""
+
+    accelerated: ClassVar[bool]
+    """Whether a GPU makes it faster."""
 
     def build(self) -> Path:
         """Make it, unless it is there."""
@@ -40,6 +43,15 @@ class Recipe(Protocol):
 
     def run(self, run: Any) -> dict[str, float]:
         """Train and test."""
+        ...
+
+    def probe(self) -> Mapping[str, float]:
+        """What one training step takes on this device: `seconds`; and the model's `parameters`."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """Of training."""
         ...
 
     def model_dump(self) -> dict[str, Any]:
@@ -100,6 +112,12 @@ class Trial:
         """The recipe's fields by dotted path."""
         return dict(_flatten(json.loads(self.recipe.model_dump_json()), ""))  # pyright: ignore
 
+    @cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """Of its data and its models, by dotted path."""
+        identity = _flatten(json.loads(json.dumps(self.recipe.identity())), "")
+        return {path: value for path, value in identity if path.rpartition(".")[2] == "fingerprint"}
+
     def describe(self) -> dict[str, Any]:
         """JSON from which `load` makes the recipe again, in a process that has imported nothing yet."""
         return {"type": type_name(self.recipe), "fields": json.loads(self.recipe.model_dump_json())}  # pyright: ignore
@@ -126,11 +144,28 @@ class Resources:
     """Of each worker."""
     gpus: float = 0
     """Of each worker; a fraction shares a GPU between trials."""
+    most_workers: int | None = None
+    """Elastic trials start with `workers` and grow to this many where there is room."""
 
     def __post_init__(self) -> None:
         for name, least in (("workers", 1), ("cpus", 0), ("gpus", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"`{name}` must be at least {least}, but is {getattr(self, name)} instead.")
+        if self.most_workers is not None and self.most_workers < self.workers:
+            raise ValueError(
+                f"`most_workers` must be at least `workers`, which is {self.workers}, "
+                f"but is {self.most_workers} instead."
+            )
+
+    def __str__(self) -> str:
+        each = " and ".join(f"{amount:g} {name}" for name, amount in self.per_worker().items() if amount)
+        most = f" to {self.most_workers}" if self.most_workers else ""
+        return f"{self.workers}{most} × ({each or 'nothing'})"
+
+    def fitting(self, free: Mapping[str, float], most: int) -> int:
+        """Workers that fit into what is free: at least `workers`, at most `most`."""
+        room = [int(free.get(name, 0) / amount + 1e-6) for name, amount in self.per_worker().items() if amount]
+        return max(self.workers, min([most, *room]))
 
     def per_worker(self) -> dict[str, float]:
         """In Ray's words."""
@@ -144,16 +179,30 @@ class Sweep:
     name: str
     recipes: Sequence[Recipe]
     resources: Resources = Resources()
+    axes: Sequence[str] = field(kw_only=True)
+    """Fields, by dotted path, in which its trials may differ; the first tells apart what is never compared."""
+    metric: str = "cer"
+    """What a trial is judged by, in percent: `valid_<metric>` in its reports, `test_<metric>` in its result."""
 
     @cached_property
     def trials(self) -> tuple[Trial, ...]:
         """Its trials; recipes of one signature are one trial."""
         return tuple({trial.signature: trial for trial in map(Trial, self.recipes)}.values())
 
-    def preparations(self, trials: Sequence[Trial]) -> list[list[Preparation]]:
-        """Chains of distinct preparations that these trials need; what shares no link can be built at once."""
-        chains: dict[str, dict[str, Preparation]] = {}
-        for trial in trials:
-            ordered = {f"{type_name(p)} {p.model_dump_json()}": p for p in trial.recipe.preparations()}
-            chains.setdefault(next(iter(ordered), ""), {}).update(ordered)
-        return [list(chain.values()) for chain in chains.values()]
+    @cached_property
+    def common(self) -> dict[str, Any]:
+        """What decides the results of all its trials alike, by dotted path: their identity but for the axes.
+
+        The fingerprint of a config with an axis in it goes with that axis.
+        """
+        identity = dict(_flatten(json.loads(json.dumps(self.recipes[0].identity())), ""))
+        parents = {f"{axis.rpartition('.')[0]}.fingerprint".lstrip(".") for axis in self.axes}
+        return {"type": type_name(self.recipes[0])} | {
+            path: value
+            for path, value in identity.items()
+            if path not in parents and not any(path == axis or path.startswith(f"{axis}.") for axis in self.axes)
+        }
+
+    def preparations(self, trial: Trial) -> list[Preparation]:
+        """What a trial needs, in order."""
+        return list(trial.recipe.preparations())

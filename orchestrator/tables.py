@@ -10,7 +10,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from orchestrator.ledger import write_atomically
+from orchestrator.ledger import Result
+from orchestrator.storage import Storage
 from orchestrator.sweep import Trial
 
 INFO = ("language", "group", "hours", "text_gb")
@@ -23,6 +24,10 @@ class Column:
     name: str
     heading: str
     where: Mapping[str, Any]
+
+    def holds(self, trial: Trial) -> bool:
+        """Whether a trial belongs in it."""
+        return all(trial.fields.get(path) == value for path, value in self.where.items())
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ class Table:
 
     layout: Layout
     values: pd.DataFrame
+    marks: pd.DataFrame
+    """What stands in a cell without a value: `…`, `stopped` or `failed`."""
     published: pd.DataFrame
     notes: Sequence[str] = ()
 
@@ -54,33 +61,36 @@ class Table:
         cls,
         layout: Layout,
         trials: Sequence[Trial],
-        results: Mapping[str, Mapping[str, Any]],
+        results: Mapping[str, Result],
         notes: Sequence[str],
     ) -> "Table":
-        """From the results of trials by signature; a cell is the mean over the trials that belong in it."""
+        """From the results of trials by signature; a cell is the mean over the finished trials that belong in it."""
         published = pd.read_csv(layout.published).set_index("locale")
         # A λ that the paper does not have leaves its column empty.
         published = published.reindex(columns=[*INFO, *(c.name for c in layout.columns)])
         there = {trial.fields[layout.rows] for trial in trials}
         rows = [row for row in published.index if row in there] + sorted(there - set(published.index))
-        values = pd.DataFrame(index=rows, columns=[c.name for c in layout.columns], dtype=float)
-        for column in layout.columns:
-            for row in rows:
-                wanted = {layout.rows: row, **column.where}
-                cell = [
-                    results[t.signature]["metrics"][f"test_{layout.metric}"]
-                    for t in trials
-                    if t.signature in results and all(t.fields.get(k) == v for k, v in wanted.items())
-                ]
-                if cell:
-                    values.loc[row, column.name] = sum(cell) / len(cell)
-        return cls(layout, values, published.reindex(rows), notes)
+        names = [c.name for c in layout.columns]
+        cells: dict[tuple[str, str], list[Result]] = {}
+        for trial in trials:
+            for column in layout.columns:
+                if trial.signature in results and column.holds(trial):
+                    cells.setdefault((trial.fields[layout.rows], column.name), []).append(results[trial.signature])
+        values = {name: [_mean(cells.get((row, name), []), f"test_{layout.metric}") for row in rows] for name in names}
+        marks = {name: [_mark(cells.get((row, name), [])) for row in rows] for name in names}
+        return cls(
+            layout,
+            pd.DataFrame(values, index=rows, dtype=float),
+            pd.DataFrame(marks, index=rows, dtype=object),
+            published.reindex(rows),
+            notes,
+        )
 
-    def write(self, folder: Path, name: str) -> list[Path]:
+    def write(self, storage: Storage, name: str) -> list[str]:
         """`name`.md and `name`.csv; rendering the same results again gives the same bytes."""
-        write_atomically(folder / f"{name}.md", self.markdown())
-        write_atomically(folder / f"{name}.csv", self.csv())
-        return [folder / f"{name}.md", folder / f"{name}.csv"]
+        storage.write(f"{name}.md", self.markdown())
+        storage.write(f"{name}.csv", self.csv())
+        return [f"{name}.md", f"{name}.csv"]
 
     def csv(self) -> str:
         """A row per row of the table, ours first, then the paper's under `paper_` names."""
@@ -129,15 +139,33 @@ class Table:
             begins = known and info["group"] != group
             group = info["group"] if known else group
             language = info["language"] if known else row
-            lines.append([info["group"] if begins else "", language, "ours", *_marked(self.values.loc[row], bold, "…")])
+            lines.append(
+                [
+                    info["group"] if begins else "",
+                    language,
+                    "ours",
+                    *_marked(self.values.loc[row], bold, self.marks.loc[row]),
+                ]
+            )
             if known:
                 size = f"{info['hours']:g} h, {info['text_gb']:g} GB"
-                lines.append(["", size, "paper", *_marked(info[list(self.values)], bold, "")])
+                lines.append(["", size, "paper", *_marked(info[list(self.values)], bold, None)])
         return lines
 
 
-def _marked(values: pd.Series, bold: str, missing: str) -> list[str]:
-    """Percent to two digits, all that equal the smallest in bold; `missing` where there is none."""
-    texts = [missing if pd.isna(value) else f"{value:.2f}" for value in values]
+def _mean(results: Sequence[Result], metric: str) -> float:
+    finished = [result.metrics[metric] for result in results if result.status == "finished"]
+    return sum(finished) / len(finished) if finished else float("nan")
+
+
+def _mark(results: Sequence[Result]) -> str:
+    statuses = {result.status for result in results}
+    return next((status for status in ("failed", "stopped") if status in statuses), "…")
+
+
+def _marked(values: pd.Series, bold: str, missing: pd.Series | None) -> list[str]:
+    """Percent to two digits, all that equal the smallest in bold; the mark in `missing` where there is none."""
+    texts = ["" if pd.isna(value) else f"{value:.2f}" for value in values]
     best = min((value for value in values if not pd.isna(value)), default=None)
-    return [bold.format(t) if best is not None and t == f"{best:.2f}" else t for t in texts]
+    marked = [bold.format(t) if best is not None and t == f"{best:.2f}" else t for t in texts]
+    return [t or m for t, m in zip(marked, missing, strict=True)] if missing is not None else marked

@@ -1,140 +1,298 @@
 """MLflow: one parent run for the study, one child per trial, looked up by tag before they are made.
 
-All calls go through one thread of the driver, so that no training step and no scheduler waits for MLflow.
+The ledger is the outbox: what a trial has reported lies on the study's storage before anybody hears of it, with
+its time. One thread of the driver brings MLflow up to it, as often and as late as it must: a report that is sent
+twice has the same step and time, and is one to MLflow. No training step and no scheduler waits for MLflow.
 """
 
+import contextlib
 import logging
 import os
 import queue
+import re
+import sys
+import tempfile
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Metric, Param, Run
 from mlflow.exceptions import MlflowException
-from mlflow.utils.time import get_current_time_millis
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, REQUEST_LIMIT_EXCEEDED, TEMPORARILY_UNAVAILABLE, ErrorCode
 
-from orchestrator.events import StudyFailed
+from orchestrator import provenance
+from orchestrator.events import Listener
+from orchestrator.failures import StudyFailed
+from orchestrator.ledger import History, Ledger, Result
+from orchestrator.storage import first_line, public
 from orchestrator.sweep import Sweep, Trial
 
 STUDY, SIGNATURE, PARENT = "l2s.study", "l2s.signature", "mlflow.parentRunId"
-DESCRIPTION = "mlflow.note.content"
-IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+DELIVERED = "l2s.reports"
+VERSIONS = "l2s.versions"
+DESCRIPTION, COMMIT, SOURCE = "mlflow.note.content", "mlflow.source.git.commit", "mlflow.source.name"
+FILE = "sqlite:///"
+IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 """By default a server that is not there takes MLflow minutes to notice."""
+AT_MOST = 100
+"""Parameters in one batch, and of metrics a tenth of what MLflow takes."""
 LONGEST_PARAMETER = 6_000
 """Characters that MLflow keeps of a parameter."""
+FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0
+"""Seconds between tries while MLflow is away: twice as many each time."""
+PASSING = {ErrorCode.Name(code) for code in (INTERNAL_ERROR, REQUEST_LIMIT_EXCEEDED, TEMPORARILY_UNAVAILABLE)}
+"""MLflow's own words for what may be over soon; a lost connection and a locked database are among them."""
 
 
 def default_uri(storage: Path) -> str:
     """A database file under the storage folder."""
-    return f"sqlite:///{storage.absolute() / 'mlflow.db'}"
+    return f"{FILE}{storage.absolute() / 'mlflow.db'}"
 
 
-class Tracker:
-    """Records a study. It is a listener of its events; `close` waits until all is written."""
+class Tracker(Listener):
+    """Records a study. `connect` before anything is written; `close` waits until all is recorded."""
 
-    def __init__(self, uri: str, storage: Path, sweep: Sweep) -> None:
-        """Raises ValueError when the tracking server cannot be reached."""
-        self.uri = uri
+    def __init__(self, uri: str, sweep: Sweep, patience: float = 60.0) -> None:
+        """`patience` is the number of seconds that `close` waits for MLflow."""
+        self.uri, self.sweep, self.patience = uri, sweep, patience
         for name, value in IMPATIENCE.items():
             os.environ.setdefault(name, value)
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of every migration of a new database
-        self.client = MlflowClient(tracking_uri=uri)
-        try:
-            self.experiment = self._experiment(sweep.name, storage)
-            self.parent = self._run({STUDY: sweep.name}, name=sweep.name)
-        except (MlflowException, OSError) as error:
-            raise ValueError(f"MLflow must answer at {uri}, but does not: {error}") from error
+        logging.getLogger("urllib3").setLevel(logging.ERROR)  # and of every retry
         self.children: dict[str, Run] = {}
-        self.failure: Exception | None = None
+        self.statuses: dict[str, str] = {}
+        self.refused: Exception | None = None
+        self.away: Exception | None = None
         self._tasks: queue.Queue[Callable[[], object] | None] = queue.Queue()
+        self._deadline = float("inf")
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """Made when it is needed: of a database file, it makes the file."""
+        return MlflowClient(tracking_uri=self.uri)
+
+    def reach(self) -> None:
+        """Look whether the server is there, without changing anything.
+
+        Raises ValueError when it cannot be reached.
+        """
+        if self.uri.startswith("sqlite"):
+            return
+        with self._reaching():
+            self.client.search_experiments(max_results=1)
+
+    def connect(self, ledger: Ledger, told: Callable[[str], None]) -> None:
+        """Find or make the study's run, and begin to record.
+
+        Raises ValueError when the server cannot be reached.
+        """
+        self.ledger, self.told = ledger, told
+        with self._reaching():
+            self.experiment = self._experiment(self.sweep.name)
+            self.parent = self._run({STUDY: self.sweep.name}, name=self.sweep.name)
+            self._tag(self.parent, COMMIT, provenance.commit())
+            self._tag(self.parent, SOURCE, Path(sys.argv[0]).name)
+            self._tag(self.parent, VERSIONS, _listed(provenance.versions()))
+            self._status(self.parent, "RUNNING")
         self._thread.start()
 
     def started(self, trial: Trial) -> None:
         """See `Listener`."""
-        self._tasks.put(lambda: self._child(trial))
+        self._tasks.put(lambda: self._status(self._deliver(trial), "RUNNING"))
 
     def reported(self, trial: Trial, metrics: Mapping[str, float]) -> None:
         """See `Listener`."""
-        self._tasks.put(lambda: self._log(trial, metrics, int(metrics["step"])))
+        self._tasks.put(lambda: self._deliver(trial))
 
-    def finished(self, trial: Trial, result: Mapping[str, Any]) -> None:
-        """See `Listener`. A trial that MLflow already has as finished is left as it is."""
-        self._tasks.put(lambda: self._finish(trial, result))
+    def ended(self, trial: Trial, result: Result) -> None:
+        """See `Listener`. A trial that MLflow has with this end already is left as it is."""
+        self._tasks.put(lambda: self._end(trial, result))
 
-    def failed(self, trial: Trial, reason: str) -> None:
+    def paused(self, trial: Trial, reason: str) -> None:
         """See `Listener`."""
-        self._tasks.put(lambda: self._fail(trial, reason))
+        self._tasks.put(lambda: self._status(self._deliver(trial), "KILLED"))
 
-    def artifact(self, path: Path) -> None:
+    def artifact(self, name: str, text: str) -> None:
         """Put a file on the study's page."""
-        self._tasks.put(lambda: self.client.log_artifact(self.parent.info.run_id, str(path)))
+        self._tasks.put(lambda: self.client.log_text(self.parent.info.run_id, text, name))
 
     def describe(self, markdown: str) -> None:
         """Put a text on top of the study's page."""
-        self._tasks.put(lambda: self.client.set_tag(self.parent.info.run_id, DESCRIPTION, markdown))
+        self._tasks.put(lambda: self._tag(self.parent, DESCRIPTION, markdown))
 
     def close(self, *, status: str) -> None:
-        """Write all that waits, and end the study's run.
+        """End the study's run and wait until all is recorded.
 
-        Raises StudyFailed when something could not be written.
+        Raises StudyFailed when something could not be: for a server that is away, what is missing is on the
+        study's storage and recorded by the next submission.
         """
-        self._tasks.put(lambda: self.client.set_terminated(self.parent.info.run_id, status))
+        self._tasks.put(lambda: self._close(status))
         self._tasks.put(None)
+        self._deadline = time.monotonic() + self.patience
+        self._closing.set()
         self._thread.join()
-        if self.failure:
-            raise StudyFailed(f"MLflow has not recorded everything: {self.failure}") from self.failure
+        if self.refused:
+            raise StudyFailed(f"MLflow has not recorded everything: {_why(self.refused)}") from self.refused
+        if self.away:
+            raise StudyFailed(
+                f"MLflow at {public(self.uri)} has not recorded everything, because it does not answer "
+                f"({_why(self.away)}). The results are on the study's storage; the same command records them."
+            ) from self.away
 
     def _work(self) -> None:
+        """Do what is asked, in order, each until it is done."""
         while (task := self._tasks.get()) is not None:
-            try:
-                task()
-            except Exception as error:  # the study goes on without its record; `close` tells
-                self.failure = error
+            wait = FIRST_WAIT
+            while not self._done(task):
+                if time.monotonic() + wait > self._deadline:
+                    return  # `away` says why
+                # Not a sleep: whoever closes should not wait for the end of a long one.
+                if not self._closing.wait(wait):
+                    wait = min(2 * wait, LONGEST_WAIT)
+                else:
+                    time.sleep(FIRST_WAIT)
 
-    def _log(self, trial: Trial, metrics: Mapping[str, float], step: int) -> None:
-        now = get_current_time_millis()
-        values = [Metric(k, float(v), now, step) for k, v in metrics.items() if k != "step"]
-        self.client.log_batch(self._child(trial).info.run_id, metrics=values)
+    def _done(self, task: Callable[[], object]) -> bool:
+        try:
+            task()
+        except Exception as error:
+            if not _passing(error):
+                self.refused = error  # the study goes on without this record; `close` tells
+                return True
+            if self.away is None:
+                self.told(f"MLflow does not answer; the study goes on, and is recorded later: {_why(error)}")
+            self.away = error
+            return False
+        if self.away is not None:
+            self.told("MLflow answers again.")
+            self.away = None
+        return True
 
-    def _finish(self, trial: Trial, result: Mapping[str, Any]) -> None:
+    def _close(self, status: str) -> None:
+        for child in self.children.values():
+            if self.statuses.get(child.info.run_id) == "RUNNING":  # interrupted
+                self._status(child, "KILLED")
+        self._status(self.parent, status)
+
+    def _deliver(self, trial: Trial) -> Run:
+        """Send what the ledger has and MLflow does not."""
+        child, history = self._child(trial), self.ledger.history(trial.signature)
+        sent = int(child.data.tags.get(DELIVERED, "0"))
+        for report in history.reports[sent:]:
+            moment, step = int(1000 * report["time"]), int(report["step"])
+            metrics = [Metric(k, float(v), moment, step) for k, v in report.items() if k not in ("step", "time")]
+            for start in range(0, len(metrics), AT_MOST):
+                self.client.log_batch(child.info.run_id, metrics=metrics[start : start + AT_MOST])
+            sent += 1
+            self._tag(child, DELIVERED, str(sent))
+        return child
+
+    def _end(self, trial: Trial, result: Result) -> None:
         child = self._child(trial)
-        if child.info.status == "FINISHED":
+        status = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}[result.status]
+        if self.statuses.get(child.info.run_id, child.info.status) == status:
             return
-        metrics = result["metrics"]
-        self._log(trial, metrics | {"trial_seconds": result["seconds"]}, int(metrics["step"]))
-        self.client.set_terminated(child.info.run_id, "FINISHED")
+        self._deliver(trial)
+        history = self.ledger.history(trial.signature)
+        self._tag_attempts(child, history)
+        self._tag(child, "l2s.status", result.status)
+        self._tag(child, "l2s.reason", result.reason)
+        cost = {"trial_seconds": result.seconds, "gpu_hours": result.gpu_hours, "attempts": result.attempts}
+        # At a time that every delivery of this result has in common.
+        report = history.reports[-1] if history.reports else {"time": 0.0, "step": 0}
+        moment, step = int(1000 * report["time"]), int(report["step"])
+        self.client.log_batch(child.info.run_id, metrics=[Metric(k, float(v), moment, step) for k, v in cost.items()])
+        self._files(trial, child)
+        self._status(child, status)
 
-    def _fail(self, trial: Trial, reason: str) -> None:
-        run_id = self._child(trial).info.run_id
-        self.client.set_tag(run_id, "l2s.failure", reason)
-        self.client.set_terminated(run_id, "FAILED")
+    def _files(self, trial: Trial, child: Run) -> None:
+        """The curves and what the recipe kept, but for the weights: those stay on the study's storage."""
+        folder = self.ledger.trial(trial.signature)
+        names = [name for name in (folder / "files").names() if not name.endswith(".safetensors")]
+        with tempfile.TemporaryDirectory() as scratch:
+            for name in ["history.json", *(f"files/{name}" for name in names)]:
+                with contextlib.suppress(FileNotFoundError):  # of a trial that failed before its first report
+                    path = folder.download(name, Path(scratch) / Path(name).name)
+                    self.client.log_artifact(child.info.run_id, str(path))
+
+    def _tag_attempts(self, child: Run, history: History) -> None:
+        if history.attempts:
+            last = history.attempts[-1]
+            hardware = f"{last.hardware}, {last.workers} workers" if last.workers > 1 else last.hardware
+            self._tag(child, "l2s.hardware", hardware)
+            self._tag(child, COMMIT, last.commit)
+            self._tag(child, SOURCE, Path(sys.argv[0]).name)
+            self._tag(child, VERSIONS, _listed(last.versions))
 
     def _child(self, trial: Trial) -> Run:
         if trial.signature not in self.children:
             tags = {SIGNATURE: trial.signature, PARENT: self.parent.info.run_id}
-            self.children[trial.signature] = run = self._run(tags, name=trial.label)
-            if not run.data.params:
-                params = [Param(k, str(v)[:LONGEST_PARAMETER]) for k, v in trial.fields.items()]
-                self.client.log_batch(run.info.run_id, params=params[:100])
+            run = self._run(tags, name=trial.label)
+            if "l2s.described" not in run.data.tags:
+                fields = {**trial.fields, **trial.fingerprints}
+                params = [Param(k, str(v)[:LONGEST_PARAMETER]) for k, v in fields.items()]
+                for start in range(0, len(params), AT_MOST):
+                    self.client.log_batch(run.info.run_id, params=params[start : start + AT_MOST])
                 self.client.log_dict(run.info.run_id, trial.describe(), "recipe.json")
+                self._tag(run, "l2s.described", "yes")
+            self.children[trial.signature] = run
         return self.children[trial.signature]
+
+    def _status(self, run: Run, status: str) -> None:
+        if self.statuses.get(run.info.run_id, run.info.status) != status:
+            if status == "RUNNING":  # again
+                self.client.update_run(run.info.run_id, status)
+            else:
+                self.client.set_terminated(run.info.run_id, status)
+        self.statuses[run.info.run_id] = status
+
+    def _tag(self, run: Run, key: str, value: str) -> None:
+        if run.data.tags.get(key, "") != value:
+            self.client.set_tag(run.info.run_id, key, value)
+            run.data.tags[key] = value
 
     def _run(self, tags: Mapping[str, str], *, name: str) -> Run:
         wanted = " and ".join(f"tags.`{k}` = '{v}'" for k, v in tags.items())
         found = self.client.search_runs([self.experiment], wanted, max_results=1)
         if found:
             return found[0]
-        run = self.client.create_run(self.experiment, run_name=name)
-        self.client.log_batch(run.info.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
-        return run
+        # With its tags from the start: a run without them, left by a server that died, would be made again.
+        return self.client.create_run(self.experiment, run_name=name, tags=dict(tags))
 
-    def _experiment(self, name: str, storage: Path) -> str:
+    def _experiment(self, name: str) -> str:
         if found := self.client.get_experiment_by_name(name):
             return found.experiment_id
-        local = self.client.tracking_uri.startswith("sqlite")
-        location = (storage.absolute() / "mlartifacts").as_uri() if local else None
+        location = None
+        if self.uri.startswith(FILE):  # a server has its own place; a database's is by default the working directory
+            location = (Path(self.uri.removeprefix(FILE)).absolute().parent / "mlartifacts").as_uri()
         return self.client.create_experiment(name, artifact_location=location)
+
+    @contextlib.contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # those of MLflow, of the client's library and of the database's
+            raise ValueError(f"MLflow must answer at {public(self.uri)}, but does not: {_why(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    """The first line, or the cause that urllib3 wraps in the names of its own parts."""
+    text = first_line(error)
+    found = re.search(r"Caused by \w+\(.*?\): (.+?)[\"')]*$", text)
+    return found[1] if found else text[:300]
+
+
+def _listed(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{library} {version}" for library, version in versions.items())
+
+
+def _passing(error: Exception) -> bool:
+    """Whether the same call may succeed later."""
+    if isinstance(error, MlflowException):
+        return error.error_code in PASSING
+    return isinstance(error, OSError | TimeoutError) and not isinstance(error, FileNotFoundError)

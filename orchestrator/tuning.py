@@ -4,36 +4,55 @@ What is imported where decides what a trial costs: recipes travel as JSON, so th
 load the recipe's module and transformers with it; the Tune actors do not.
 """
 
+import contextlib
 import logging
 import os
 import re
+import shutil
+import signal
 import socket
-import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 import ray.train
 import ray.tune
-from ray.exceptions import RayTaskError
-from ray.train.torch import TorchTrainer
-from ray.tune.integration.ray_train import TuneReportCallback
+from ray.exceptions import RayError
 
-from orchestrator.events import Listener, StudyFailed
+from orchestrator import forking, provenance
+from orchestrator.claim import Claim
+from orchestrator.estimates import Estimates
+from orchestrator.events import Listener
+from orchestrator.failures import StudyFailed
+from orchestrator.hearing import Hearing
 from orchestrator.ledger import Ledger
-from orchestrator.sweep import Preparation, Resources, Trial, load, type_name
+from orchestrator.preparing import Preparing
+from orchestrator.scheduling import Queue, RowsApart
+from orchestrator.sweep import Resources, Sweep, Trial, load
+from orchestrator.trial import Budget, run_trial
 
+HEAD = "node:__internal_head__"
 WORKER_ENVIRONMENT = {
     # Train notices that a worker is done at its next health check, of which there is one in two seconds.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
 }
-PASSED_ON = ("L2S_CACHE", "HF_HUB_OFFLINE", "HF_HOME")
+PASSED_ON = (
+    "L2S_CACHE", "HF_HUB_OFFLINE", "HF_HOME",
+    # Of the storage. They travel to the workers of this job, and are written nowhere.
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_ENDPOINT_URL",
+    "AWS_EC2_METADATA_DISABLED", "GOOGLE_APPLICATION_CREDENTIALS",
+)  # fmt: skip
 
 
-def join(address: str | None) -> None:
+def join(address: str | None, *, fork: bool = False) -> None:
     """Join the cluster at `address`, or this job's; start one on this machine where there is none.
+
+    `fork` starts its workers as `orchestrator.forking` does.
 
     Raises ValueError when there is no cluster at `address`.
     """
@@ -50,17 +69,20 @@ def join(address: str | None) -> None:
         except OSError as error:  # Ray itself would try for minutes
             raise ValueError(f"A Ray cluster must run at {address}, but none does: {error}") from error
     own = address is None and "RAY_ADDRESS" not in os.environ
+    terminated = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
             # Never a cluster that happens to run on this machine: somebody else's work is on it.
             address="local" if own else address,
-            runtime_env={"env_vars": variables},
+            runtime_env={"env_vars": variables} | ({"py_executable": forking.executable()} if fork else {}),
             log_to_driver=False,
             logging_level=logging.ERROR,
             include_dashboard=False if own else None,
         )
     except ConnectionError as error:
         raise ValueError(f"A Ray cluster must run at {address}, but none does: {error}") from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, terminated)  # Ray's own handler prints a stack and ends the process at once
     # The listeners tell of a failure in one line; Tune would print every process's stack.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 
@@ -81,146 +103,106 @@ def concurrency(resources: Resources, cluster: Mapping[str, float]) -> int:
     return min(most, default=1)
 
 
+@dataclass(frozen=True)
 class RayRunner:
     """Runs everything on a Ray cluster."""
 
-    def __init__(self, address: str | None, resources: Resources) -> None:
+    resources: Resources
+    retries: int
+    asha: bool
+    steering: str
+    """Resource of the nodes for the processes that only steer."""
+
+    @classmethod
+    def at(cls, address: str | None, resources: Resources, *, retries: int, asha: bool, pin: str | None) -> "RayRunner":
         """Join the cluster at `address`, or this job's; start one on this machine where there is none.
 
         Raises ValueError when there is no cluster at `address`, or when it cannot hold one trial.
         """
-        self.resources = resources
-        join(address)
-        concurrency(resources, ray.cluster_resources())
+        join(address, fork=not resources.gpus)
+        cluster = ray.cluster_resources()
+        concurrency(resources, cluster)
+        if pin is not None and pin not in cluster:
+            raise ValueError(f"`pin` must be a resource of some node, but no node has {pin!r}.")
+        return cls(resources, retries, asha, pin or HEAD)
 
-    def prepare(self, chains: Sequence[Sequence[Preparation]], told: Callable[[str], None]) -> None:
-        """Build every chain as Ray tasks, chains side by side.
+    def slots(self) -> int:
+        """Trials at once."""
+        return concurrency(self.resources, ray.cluster_resources())
 
-        Raises StudyFailed with the reason when one cannot be built.
-        """
-        tasks: dict[Any, Preparation] = {}
-        for chain in chains:
-            before: Any = None
-            for preparation in chain:
-                before = _prepare.remote(type_name(preparation), preparation.model_dump_json(), before)
-                tasks[before] = preparation
-        waiting = list(tasks)
-        while waiting:
-            done, waiting = ray.wait(waiting)
-            try:
-                told(f"{tasks[done[0]]}: {ray.get(done[0])}")
-            except RayTaskError as error:
-                raise StudyFailed(f"{tasks[done[0]]} could not be prepared: {error.cause}") from error
+    def probe(self, trial: Trial) -> Mapping[str, float]:
+        """See the recipes' `probe`; on a worker's share of the cluster."""
+        options = {"num_cpus": self.resources.cpus, "num_gpus": self.resources.gpus}
+        try:
+            return ray.get(_probe.options(**options).remote(trial.describe()))
+        except RayError as error:
+            raise StudyFailed(f"{trial.label} could not be tried out: {_cause(error)}") from error
 
-    def run(self, trials: Sequence[Trial], ledger: Ledger, listener: Listener) -> int:
-        """Run `trials` on the cluster; returns how many failed for good."""
-        by_signature = {trial.signature: trial for trial in trials}
+    def run(self, sweep: Sweep, trials: Sequence[Trial], ledger: Ledger, claim: Claim, listener: Listener) -> None:
+        """Run `trials` on the cluster: what comes of them is in the ledger."""
         for trial in trials:
             ledger.begin(trial)
-        tuner = ray.tune.Tuner(
-            # The Tune actor only waits for its trainer: with a CPU of its own it could starve its workers.
-            ray.tune.with_resources(_trial, {"CPU": 0, "node:__internal_head__": 0.001}),
-            param_space={
-                "signature": ray.tune.grid_search(list(by_signature)),
-                "recipes": {trial.signature: trial.describe() for trial in trials},
-                "resources": self.resources,
-                "ledger": ledger,
-            },
-            tune_config=ray.tune.TuneConfig(
-                max_concurrent_trials=concurrency(self.resources, ray.cluster_resources()),
-                trial_dirname_creator=lambda trial: trial.config["signature"],
-                reuse_actors=True,
-            ),
-            run_config=ray.tune.RunConfig(
-                name="tune",
-                storage_path=str(ledger.folder),
-                verbose=0,
-                callbacks=[_Hearing(by_signature, ledger, listener)],
-            ),
+        everything = ledger.results([trial.signature for trial in sweep.trials])
+        ordered = Estimates.of(sweep.axes[0], sweep.trials, everything).longest_first(trials)
+        preparing = Preparing(sweep, ordered, gpus=self.resources.gpus)
+        queue = Queue(
+            ordered,
+            preparing,
+            ledger,
+            listener,
+            slots=self.slots,
+            workers=self.resources.workers,
+            most_workers=self.resources.most_workers or 1,
         )
-        tuner.fit()
-        return sum(ledger.result(signature) is None for signature in by_signature)
+        hearing = Hearing({trial.signature: trial for trial in trials}, ledger, listener, self.resources)
+        with _scratch() as scratch:
+            ray.tune.Tuner(
+                # The Tune actor waits for its workers: with a CPU of its own it could starve them.
+                ray.tune.with_resources(run_trial, {"CPU": 0, self.steering: 0.001}),
+                param_space={
+                    "recipes": {trial.signature: trial.describe() for trial in trials},
+                    "resources": self.resources,
+                    "ledger": ledger,
+                    "claim": claim,
+                    "budget": Budget(self.retries),
+                    "commit": provenance.commit(),
+                },
+                tune_config=ray.tune.TuneConfig(
+                    num_samples=len(trials),
+                    search_alg=queue,
+                    scheduler=RowsApart(hearing.trials, sweep.axes[0], sweep.metric) if self.asha else None,
+                    trial_dirname_creator=lambda trial: trial.config["signature"],
+                    reuse_actors=True,
+                ),
+                run_config=ray.tune.RunConfig(
+                    name="tune",
+                    # Tune's own state, on which nothing rests.
+                    storage_path=scratch,
+                    verbose=0,
+                    failure_config=ray.tune.FailureConfig(max_failures=LOST_ACTORS),
+                    callbacks=[hearing],
+                ),
+            ).fit()
+        ledger.storage.delete("ray")
 
 
-@ray.remote(num_cpus=1)
-def _prepare(type_name: str, fields: str, before: str | None) -> str:
-    """`before` is the result of what must be built first: Ray waits for it."""
-    import importlib
-
-    module, name = type_name.split(":")
-    preparation = getattr(importlib.import_module(module), name).model_validate_json(fields)
-    preparation.build()
-    return preparation.summary()
+LOST_ACTORS = 10
+"""Steering processes that may be killed, per trial."""
 
 
-def _trial(config: dict[str, Any]) -> None:
-    """One trial, in a Tune actor."""
-    signature, ledger, resources = config["signature"], config["ledger"], config["resources"]
-    TorchTrainer(
-        _train,
-        train_loop_config={"signature": signature, "recipe": config["recipes"][signature], "ledger": ledger},
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=resources.workers,
-            use_gpu=resources.gpus > 0,
-            resources_per_worker=resources.per_worker(),
-        ),
-        run_config=ray.train.RunConfig(
-            # The name decides which folder an interrupted trial resumes from.
-            name=signature,
-            storage_path=str(ledger.trials),
-            failure_config=ray.train.FailureConfig(max_failures=2),
-            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
-            callbacks=[TuneReportCallback()],
-        ),
-    ).fit()
+@contextlib.contextmanager
+def _scratch() -> Iterator[str]:
+    folder = tempfile.mkdtemp(prefix="l2s-tune-")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _train(config: dict[str, Any]) -> None:
-    """The recipe, in each Ray Train worker; the first writes the result, which is what finishes the trial."""
-    begun = time.monotonic()
-    result = load(config["recipe"]).run(RayRun())
-    if ray.train.get_context().get_world_rank() == 0:
-        config["ledger"].finish(config["signature"], {"metrics": result, "seconds": time.monotonic() - begun})
+@ray.remote(max_retries=0)
+def _probe(description: dict[str, Any]) -> Mapping[str, float]:
+    return load(description).probe()
 
 
-class RayRun:
-    """A recipe's run, where a Ray Train worker runs it."""
-
-    def report(self, metrics: Mapping[str, float], *, step: int, checkpoint: Path | None = None) -> None:
-        """Report to Train, which copies the checkpoint to the study's storage."""
-        committed = ray.train.Checkpoint.from_directory(checkpoint) if checkpoint else None
-        ray.train.report({"reported": {**metrics, "step": step}}, checkpoint=committed)
-
-    def resume(self) -> Path | None:
-        """The last committed checkpoint, fetched to this node."""
-        checkpoint = ray.train.get_checkpoint()
-        return Path(checkpoint.to_directory()) if checkpoint else None
-
-
-class _Hearing(ray.tune.Callback):
-    """Tells the listener what Tune's loop sees."""
-
-    def __init__(self, trials: Mapping[str, Trial], ledger: Ledger, listener: Listener) -> None:
-        self.trials, self.ledger, self.listener = trials, ledger, listener
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Tune pickles its callbacks to restore an experiment, which is never done here.
-        return ray.tune.Callback, ()
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self.listener.started(self.trials[trial.config["signature"]])
-
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
-        metrics = result.get("reported")
-        if metrics:
-            self.listener.reported(self.trials[trial.config["signature"]], metrics)
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        signature = trial.config["signature"]
-        result = self.ledger.result(signature)
-        assert result is not None, "a trial that Tune calls complete has written its result"
-        self.listener.finished(self.trials[signature], result)
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        reason = str(trial.get_error() or "unknown").strip().splitlines()[-1]
-        self.listener.failed(self.trials[trial.config["signature"]], reason)
+def _cause(error: RayError) -> str:
+    return str(getattr(error, "cause", None) or error).strip().splitlines()[-1]

@@ -19,7 +19,6 @@ from trainables.corpora.common_voice import CommonVoice
 from trainables.corpora.text import Letters, LettersAndMarks
 from trainables.optimisation import Optimisation
 from trainables.recipes.distill_l2s import DistillL2S
-from trainables.run import LocalRun
 from trainables.students.ctc import CTCStudent, Pretrained, Regularisation, Scratch
 from trainables.teachers.language_model import LanguageModel
 
@@ -69,6 +68,9 @@ def recipe(options: Options) -> DistillL2S:
         "normaliser": NORMALISERS[options.normaliser],
         "selection": options.selection,
     }
+    # So that the result is the same for any number of workers up to what is asked for.
+    shares = max(options.workers, options.most_workers or 1, base.optimisation.shares)
+    base = base.model_copy(update={"optimisation": base.optimisation.model_copy(update={"shares": shares})})
     if options.steps is not None:
         share = options.steps / base.optimisation.steps
         update["optimisation"] = shortened(base.optimisation, share)
@@ -147,7 +149,8 @@ def plan(options: Options) -> tuple[Sweep, Layout, Sequence[str]]:
     # The order of Table 1: a language's cells side by side.
     recipes.sort(key=lambda r: languages.index(r.corpus.language))
     resources = options.resources(gpus=1 if options.preset == "paper" else 0)
-    sweep = Sweep(options.name or f"commonvoice20-{options.preset}", recipes, resources)
+    name = options.name or f"commonvoice20-{options.preset}"
+    sweep = Sweep(name, recipes, resources, axes=("corpus.language", "weight", "student.encoder", "seed"))
     return sweep, layout(options, base.corpus.release()), notes(base, options)
 
 
@@ -187,4 +190,4 @@ def notes(base: DistillL2S, options: Options) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Options, plan, LocalRun, explain))
+    sys.exit(main(Options, plan, explain))

@@ -75,6 +75,9 @@ class World:
     def here(cls) -> "World":
         """From torch.distributed, or alone where it is not initialised."""
         together = distributed.is_initialized()
+        if threads := os.environ.get("OMP_NUM_THREADS"):
+            # PyTorch reads it when it is imported, which may have been before a runner set it.
+            torch.set_num_threads(int(threads))
         device = torch.device("cpu")
         if torch.cuda.is_available():
             # Workers on one node see all GPUs of their group; a GPU that is shared is the only one they see.

@@ -49,18 +49,62 @@ def test_a_description_loads_as_the_same_recipe(recipe: DistillL2S) -> None:
     assert load(Trial(recipe).describe()) == recipe
 
 
+AXES = ("corpus.language", "weight", "student.encoder", "seed")
+
+
 def test_equal_recipes_are_one_trial_and_share_preparations(recipe: DistillL2S) -> None:
     cells = grid(recipe, {"corpus.language": ["cs", "ro"], "weight": [0.0, 0.5, 1.0, 0.5]})
-    sweep = Sweep("study", cells)
+    sweep = Sweep("study", cells, axes=AXES)
     assert len(sweep.trials) == 6
-    chains = sweep.preparations(sweep.trials)
-    assert [[str(p) for p in chain] for chain in chains] == [
-        ["cs train", "cs valid", "cs test", "cs train teacher"],
-        ["ro train", "ro valid", "ro test", "ro train teacher"],
-    ]
+    chains = [[str(p) for p in sweep.preparations(trial)] for trial in sweep.trials]
+    splits = [["cs train", "cs valid", "cs test"], ["ro train", "ro valid", "ro test"]]
+    assert chains[::3] == splits
+    assert chains[1] == chains[2] == [*splits[0], "cs train teacher"]
+    assert sweep.preparations(sweep.trials[1])[-1] == sweep.preparations(sweep.trials[2])[-1]
+
+
+def test_what_all_trials_have_in_common_is_all_but_the_axes(recipe: DistillL2S) -> None:
+    scratch = {"kind": "scratch", "model": recipe.student.encoder.model}
+    cells = grid(recipe, {"corpus.language": ["cs", "ro"], "weight": [0.0, 0.5], "seed": [1, 2]})
+    cells += grid(recipe, {"student.encoder": [scratch], "weight": [0.0]})
+    common = Sweep("study", cells, axes=AXES).common
+    assert all(Sweep("study", [cell], axes=AXES).common == common for cell in cells)
+    assert common["type"] == "trainables.recipes.distill_l2s:DistillL2S"
+    assert common["optimisation.steps"] == 20
+    assert common["teacher.fingerprint"] == recipe.teacher.fingerprint()
+    assert not {"corpus.language", "corpus.fingerprint", "corpus.root", "weight", "seed"} & common.keys()
+    assert not [path for path in common if path.startswith("student.encoder")]
+
+
+def test_a_trial_knows_its_fields_and_the_digests_of_what_they_point_to(recipe: DistillL2S) -> None:
+    trial = Trial(recipe)
+    assert trial.fields["corpus.language"] == "cs"
+    assert trial.fields["student.encoder.kind"] == "pretrained"
+    assert trial.fingerprints == {
+        "corpus.fingerprint": recipe.corpus.fingerprint(),
+        "student.encoder.fingerprint": recipe.student.encoder.fingerprint(),
+        "teacher.fingerprint": recipe.teacher.fingerprint(),
+    }
 
 
 @pytest.mark.parametrize("name", ["workers", "cpus", "gpus"])
 def test_resources_must_be_possible(name: str) -> None:
     with pytest.raises(ValueError, match=f"`{name}` must be at least"):
         Resources(**{name: -1})
+
+
+def test_most_workers_must_not_be_fewer() -> None:
+    with pytest.raises(ValueError, match="`most_workers` must be at least `workers`, which is 4, but is 2 instead"):
+        Resources(workers=4, most_workers=2)
+
+
+@pytest.mark.parametrize(
+    ("resources", "text"),
+    [
+        (Resources(), "1 × (1 CPU)"),
+        (Resources(2, 4, 0.5), "2 × (4 CPU and 0.5 GPU)"),
+        (Resources(1, 0, 0, 4), "1 to 4 × (nothing)"),
+    ],
+)
+def test_resources_for_a_person(resources: Resources, text: str) -> None:
+    assert str(resources) == text

@@ -3,9 +3,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from orchestrator.ledger import Result
+from orchestrator.storage import Storage
 from orchestrator.sweep import Trial, grid
-from orchestrator.tables import Table
-from sweeps.commonvoice20 import Options, layout
+from orchestrator.tables import Column, Layout, Table
+from sweeps.commonvoice20 import PUBLISHED, Options, layout
+from tests.toy.recipe import Toy
 from trainables.recipes.distill_l2s import DistillL2S
 
 DATA = "synthetic speech (espeak-ng)"
@@ -20,14 +23,14 @@ def trials(recipe: DistillL2S) -> list[Trial]:
     return [Trial(cell) for cell in cells]
 
 
-def results(trials: list[Trial], cells: dict[tuple[str, str, float, int], float]) -> dict[str, dict[str, object]]:
+def results(trials: list[Trial], cells: dict[tuple[str, str, float, int], float]) -> dict[str, Result]:
     found = {}
     for trial in trials:
         recipe = trial.recipe
         assert isinstance(recipe, DistillL2S)
         key = (recipe.corpus.language, recipe.student.encoder.kind, recipe.weight, recipe.seed)
         if key in cells:
-            found[trial.signature] = {"metrics": {"test_cer": cells[key]}}
+            found[trial.signature] = Result("finished", {"test_cer": cells[key]})
     return found
 
 
@@ -59,10 +62,11 @@ def test_cells_are_means_over_seeds_and_rows_are_the_papers(trials: list[Trial],
         "|  | 9 h, 11 GB | paper | 80.17 | 6.70 | 6.75 | 6.81 | **6.69** |",
     ]
     assert "- A note." in table.markdown()
-    paths = table.write(tmp_path, "table1")
-    first = [path.read_bytes() for path in paths]
-    Table.of(layout(Options(), DATA), trials[::-1], results(trials, CELLS), ["A note."]).write(tmp_path, "table1")
-    assert [path.read_bytes() for path in paths] == first
+    assert table.write(Storage.at(str(tmp_path)), "table1") == ["table1.md", "table1.csv"]
+    first = [(tmp_path / name).read_bytes() for name in ("table1.md", "table1.csv")]
+    again = Table.of(layout(Options(), DATA), trials[::-1], results(trials, CELLS), ["A note."])
+    again.write(Storage.at(str(tmp_path)), "table1")
+    assert [(tmp_path / name).read_bytes() for name in ("table1.md", "table1.csv")] == first
 
 
 def test_a_terminal_of_80_columns_is_enough(trials: list[Trial]) -> None:
@@ -78,7 +82,35 @@ def test_a_terminal_of_80_columns_is_enough(trials: list[Trial]) -> None:
 def test_another_weight_gets_a_column_without_published_numbers(trials: list[Trial], recipe: DistillL2S) -> None:
     trial = Trial(grid(recipe, {"weight": [2.0]})[0])
     table = Table.of(
-        layout(Options(weights=(2.0,)), DATA), [trial], {trial.signature: {"metrics": {"test_cer": 3}}}, []
+        layout(Options(weights=(2.0,)), DATA), [trial], {trial.signature: Result("finished", {"test_cer": 3})}, []
     )
     assert "| < 5 h | Czech | ours | **3.00** |" in table.markdown()
     assert table.csv().splitlines()[0].endswith("distill_2,paper_distill_2,data")
+
+
+def test_a_cell_without_a_value_says_why(toy: Toy) -> None:
+    trials = [Trial(cell) for cell in grid(toy, {"weight": [0.0, 0.25, 0.5, 1.0], "length": [8, 9]})]
+    outcomes = [
+        Result("stopped", {"test_cer": 1.0}), None,  # λ = 0: its value is of no test
+        Result("stopped"), Result("failed", reason="why"),  # λ = 0.25
+        Result("failed"), Result("finished", {"test_cer": 2.0}),  # λ = 0.5: the mean over what there is
+        None, None,
+    ]  # fmt: skip
+    found = {trial.signature: result for trial, result in zip(trials, outcomes, strict=True) if result}
+    columns = [Column(f"w{w:g}", f"λ = {w:g}", {"weight": w}) for w in (0.0, 0.25, 0.5, 1.0)]
+    table = Table.of(Layout("Toys", "language", columns, PUBLISHED, "no data"), trials, found, [])
+    assert "| ours | stopped | failed | **2.00** | … |" in table.markdown()
+    assert table.csv().splitlines()[1].startswith("cs,Czech,< 5 h,1,14.9,,,2.0,,")
+    console = Console(width=80, record=True)
+    table.show(console)
+    assert "stopped" in console.export_text()
+
+
+def test_a_thousand_cells(toy: Toy) -> None:
+    languages, weights = [f"l{i:03d}" for i in range(200)], [0.0, 0.25, 0.5, 0.75, 1.0]
+    trials = [Trial(cell) for cell in grid(toy, {"language": languages, "weight": weights})]
+    found = {trial.signature: Result("finished", {"test_cer": float(i)}) for i, trial in enumerate(trials)}
+    columns = [Column(f"w{w:g}", f"λ = {w:g}", {"weight": w}) for w in weights]
+    table = Table.of(Layout("Toys", "language", columns, PUBLISHED, "no data"), trials, found, [])
+    assert len(table.markdown().splitlines()) == 200 + 5
+    assert table.csv().splitlines()[-1].startswith("l199,,,,,995.0,996.0,997.0,998.0,999.0,")

@@ -15,7 +15,6 @@ from orchestrator.tracking import default_uri
 from sweeps.commonvoice20 import LANGUAGES, Options, paper, plan, recipe
 from trainables import testing
 from trainables.config import explain
-from trainables.run import LocalRun
 
 TINY = ["--preset", "mini", "--steps", "30"]
 
@@ -25,7 +24,7 @@ def sweep(storage: Path, release: Path, models: Path, *more: str) -> int:
         *TINY, "--storage", str(storage), "--data", str(release), "--student", str(models / "whisper"),
         "--teacher", str(models / "bert"), *more,
     ]  # fmt: skip
-    return main(Options, plan, LocalRun, explain, arguments)
+    return main(Options, plan, explain, arguments)
 
 
 def table(storage: Path) -> list[dict[str, str]]:
@@ -46,6 +45,7 @@ def test_a_study_with_ray(release: Path, models: Path, tmp_path: Path, capsys: p
         assert sweep(tmp_path, release, models, "--languages", "cs", "ro", "--weights", "0.5") == 0
         assert "2 trials, 0 finished, 2 to run" in (told := capsys.readouterr().out)
         assert told.count(": started") == 2
+        assert told.count("finished, test CER") == 2
         first = table(tmp_path)
         assert [row["locale"] for row in first] == ["cs", "ro"]
         assert first[0]["paper_distill_0.5"] == "7.13"
@@ -68,8 +68,16 @@ def test_a_study_with_ray(release: Path, models: Path, tmp_path: Path, capsys: p
         histories = []
         for storage in (tmp_path, tmp_path / "local"):
             (signature,) = [s for s in children(tmp_path / "local") if s in children(storage)]
-            result = storage / "commonvoice20-mini" / "trials" / signature / "result.json"
-            histories.append(json.loads(result.read_text())["metrics"])
+            trial = storage / "commonvoice20-mini" / "trials" / signature
+            reports = json.loads((trial / "history.json").read_text())["reports"]
+            histories.append(
+                [
+                    json.loads((trial / "result.json").read_text())["metrics"],
+                    [{k: v for k, v in r.items() if k not in ("time", "audio_seconds_per_second")} for r in reports],
+                ]
+            )
+            kept = sorted(path.name for path in (trial / "files").iterdir())
+            assert kept == ["student.safetensors", "utterances.parquet"]
         assert histories[0] == histories[1]
     finally:
         ray.shutdown()
@@ -101,6 +109,10 @@ def test_the_paper_has_100_trials(release: Path, models: Path) -> None:
     assert study.resources.gpus == 1
     assert [c.name for c in layout.columns] == ["scratch_0", "finetune_0", "distill_0.25", "distill_0.5", "distill_1.0"]
     assert any("release" in note for note in notes)
+    assert study.axes[0] == "corpus.language"
+    # What all trials have in common does not depend on which of them are asked for.
+    part, _, _ = plan(options.model_copy(update={"languages": ("ro",), "weights": (0.0, 2.0), "seeds": (3,)}))
+    assert {**part.common} == {**study.common}
 
 
 def test_published_numbers_are_the_papers() -> None:
@@ -187,6 +199,25 @@ def test_a_recipe_keeps_what_the_options_say(release: Path) -> None:
     cell = recipe(options)
     assert (cell.normaliser.kind, cell.selection) == ("letters_and_marks", "wer")
     assert (cell.optimisation.steps, cell.optimisation.warmup, cell.optimisation.evaluate_every) == (64, 22, 32)
+
+
+@pytest.mark.parametrize(("workers", "most_workers", "shares"), [(1, None, 1), (4, None, 4), (2, 8, 8), (1, 2, 2)])
+def test_the_batch_is_cut_for_as_many_workers_as_there_may_be(
+    release: Path, workers: int, most_workers: int | None, shares: int
+) -> None:
+    options = Options(preset="mini", data=release, workers=workers, most_workers=most_workers, steps=64)
+    assert recipe(options).optimisation.shares == shares
+
+
+def test_a_plan_on_tiny_models_measures_a_step_and_writes_nothing(
+    release: Path, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep(tmp_path / "runs", release, models, "--weights", "0.5", "--local", "--plan") == 0
+    told = capsys.readouterr().out
+    assert "2 trials, 0 finished, 2 to run" in told
+    assert "by a probe of cs, distilled, λ = 0.5, seed 1; training steps alone" in told
+    assert "Preparations: 8," in told
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_weight_said_twice_is_one_column(release: Path) -> None:

@@ -1,0 +1,195 @@
+"""A study of 1 000 cells: how long the driver takes to plan it, to read its ledger and to make its table.
+
+`python -m benchmarks.ledger_scale [cells]`. No cell trains: only what grows with their number is measured.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from orchestrator.claim import Claim
+from orchestrator.estimates import Estimates
+from orchestrator.events import Listener
+from orchestrator.ledger import Ledger, Result
+from orchestrator.local import LocalRunner
+from orchestrator.storage import Storage
+from orchestrator.sweep import Sweep, Trial, grid
+from orchestrator.tables import Column, Layout, Table
+from sweeps.commonvoice20 import LANGUAGES, PUBLISHED, Options
+from sweeps.commonvoice20 import layout as table1
+from tests.toy.recipe import Toy
+from trainables import testing
+from trainables.config import Preparation
+from trainables.corpora.common_voice import CommonVoice
+from trainables.recipes.distill_l2s import DistillL2S
+from trainables.run import Run
+from trainables.students.ctc import CTCStudent, Pretrained, Scratch
+from trainables.teachers.language_model import LanguageModel
+
+TARGET = 2.0
+"""Seconds, for each of the driver's own parts."""
+GROWTH = 10.0
+"""MiB that the driver may grow by between a tenth of the results and all of them."""
+WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+class NoOp(Toy):
+    """A cell that is finished when it has begun."""
+
+    def preparations(self) -> tuple[Preparation, ...]:
+        """None."""
+        return ()
+
+    def run(self, run: Run) -> dict[str, float]:
+        """Its result."""
+        return {"step": float(self.length), "test_cer": 50 + self.weight}
+
+
+class Clock:
+    """Seconds by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Of the block."""
+        begun = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - begun, 3)
+
+
+class Memory(Listener):
+    """Notes this process's memory, in MiB, after each tenth of the study."""
+
+    def __init__(self, cells: int) -> None:
+        self.cells, self.done = cells, 0
+        self.seen: dict[int, float] = {}
+
+    def ended(self, trial: Trial, result: Result) -> None:
+        """See `Listener`."""
+        self.done += 1
+        if self.done % max(1, self.cells // 10) == 0:
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            self.seen[self.done] = round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)
+
+
+def no_ops(cells: int) -> Sweep:
+    """A study of toys: a row of five weights for each language."""
+    languages = [f"l{i:04d}" for i in range(max(1, cells // len(WEIGHTS)))]
+    recipes = grid(NoOp(language="l"), {"language": languages, "weight": WEIGHTS})
+    return Sweep("toys", recipes, axes=("language", "weight"))
+
+
+def distillation(base: DistillL2S, cells: int) -> Sweep:
+    """The paper's 20 languages and five columns, with as many seeds as that takes."""
+    seeds = range(max(1, cells // (5 * len(LANGUAGES))))
+    axes = {"corpus.language": LANGUAGES, "seed": seeds}
+    scratch = Scratch(model=base.student.encoder.model).model_dump()
+    recipes = grid(base, {**axes, "weight": [0.0, 0.25, 0.5, 1.0]})
+    recipes += grid(base, {**axes, "weight": [0.0], "student.encoder": [scratch]})
+    return Sweep("distillation", recipes, axes=("corpus.language", "weight", "student.encoder", "seed"))
+
+
+def tiny(folder: Path) -> DistillL2S:
+    """A cell on tones and models of a few thousand weights, of which only the digests are read."""
+    for language in LANGUAGES:
+        testing.corpus(folder / "release", language, sizes=(4, 2, 2))
+    return DistillL2S(
+        corpus=CommonVoice(root=str(folder / "release"), language="cs"),
+        student=CTCStudent(encoder=Pretrained(model=str(testing.wav2vec2(folder / "student")))),
+        teacher=LanguageModel(model=str(testing.bert(folder / "teacher"))),
+    )
+
+
+def plan(sweep: Sweep, storage: Storage) -> list[Trial]:
+    """What a submission does before it runs anything: desired minus finished, in the order in which it would run."""
+    ledger = Ledger.of(storage, sweep)
+    results = ledger.results([trial.signature for trial in sweep.trials])
+    missing = [trial for trial in sweep.trials if trial.signature not in results]
+    for trial in missing:
+        ledger.begun(trial.signature)
+    return Estimates.of(sweep.axes[0], sweep.trials, results).longest_first(missing)
+
+
+def measure(
+    kind: str, make: Callable[[], Sweep], layout: Layout, storage: Storage, run: Callable[[Sweep, Ledger], None]
+) -> dict[str, float]:
+    """Seconds of each part of a study whose trials `run` gives results."""
+    clock = Clock()
+    with clock(f"{kind}: grid of recipes"):
+        sweep = make()
+    with clock(f"{kind}: signatures"):
+        signatures = [trial.signature for trial in sweep.trials]
+    with clock(f"{kind}: plan, nothing finished"):
+        assert len(plan(sweep, storage)) == len(signatures)
+    ledger = Ledger.of(storage, sweep)
+    ledger.open(sweep)
+    run(sweep, ledger)
+    with clock(f"{kind}: results"):
+        results = ledger.results(signatures)
+    with clock(f"{kind}: histories"):
+        ledger.histories(signatures)
+    with clock(f"{kind}: grid, signatures and plan, all finished"):
+        assert not plan(make(), storage)
+    with clock(f"{kind}: Table.of, markdown, CSV"):
+        table = Table.of(layout, sweep.trials, results, ["A note."])
+        assert "…" not in table.markdown() + table.csv()
+    return clock.seconds
+
+
+def report(cells: int, seconds: Mapping[str, float], memory: Mapping[int, float], writing: float) -> bool:
+    """Print all of it; whether every target was met."""
+    table = RichTable("part", "measured", "target", "", title=f"{cells} cells")
+    for name, value in seconds.items():
+        table.add_row(name, f"{value:.2f} s", f"{TARGET:g} s", "met" if value <= TARGET else "MISSED")
+    first, last = min(memory), max(memory)
+    growth = memory[last] - memory[first]
+    verdict = "met" if growth <= GROWTH else "MISSED"
+    table.add_row(f"memory with {first} results", f"{memory[first]:.1f} MiB", "", "")
+    table.add_row(f"memory with {last} results", f"{memory[last]:.1f} MiB", f"+{GROWTH:g} MiB", verdict)
+    table.add_row("running a no-op cell in this process", f"{1000 * writing / cells:.1f} ms", "", "")
+    Console().print(table)
+    met = growth <= GROWTH and all(value <= TARGET for value in seconds.values())
+    found = {"seconds": seconds, "memory_mib": memory, "cell_ms": round(1000 * writing / cells, 2)}
+    print(json.dumps({"benchmark": "ledger_scale", "cells": cells, "met": met, **found}))
+    return met
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure; 1 when a target was missed."""
+    cells = int(arguments[0]) if arguments else 1000
+    memory = Memory(cells)
+    clock = Clock()
+
+    def run(sweep: Sweep, ledger: Ledger) -> None:
+        claim = Claim(ledger.storage)
+        with claim.hold(print), clock("writing"):
+            LocalRunner().run(sweep, sweep.trials, ledger, claim, memory)
+
+    def pretend(sweep: Sweep, ledger: Ledger) -> None:
+        for trial in sweep.trials:
+            ledger.begin(trial)
+            ledger.finish(trial.signature, Result("finished", {"test_cer": 10.0}, seconds=60))
+
+    with tempfile.TemporaryDirectory() as scratch:
+        storage, base = Storage.at(f"{scratch}/runs"), tiny(Path(scratch))
+        columns = [Column(f"w{weight:g}", f"λ = {weight:g}", {"weight": weight}) for weight in WEIGHTS]
+        toys = Layout("Toys", "language", columns, PUBLISHED, "no data")
+        seconds = measure("no-op", lambda: no_ops(cells), toys, storage, run)
+        seconds |= measure(
+            "Distill-L2S", lambda: distillation(base, cells), table1(Options(), "tones"), storage, pretend
+        )
+    return 0 if report(cells, seconds, memory.seen, clock.seconds["writing"]) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

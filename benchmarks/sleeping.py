@@ -1,0 +1,57 @@
+"""A recipe that imports what training imports, sleeps, and notes when: the work of `benchmarks.orchestration`."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+from trainables.config import Location, Preparation, Where
+from trainables.recipes.recipe import Recipe
+from trainables.run import LocalRun, Run
+
+
+class Sleeping(Recipe):
+    """One trial of known length."""
+
+    number: int
+    duration: Annotated[float, Where()]
+    """Seconds."""
+    log: Location
+    """File with a line `number begun ended` for each trial."""
+
+    def __str__(self) -> str:
+        return f"sleep {self.number}"
+
+    @property
+    def steps(self) -> int:
+        """See `Recipe`."""
+        return 1
+
+    def preparations(self) -> tuple[Preparation, ...]:
+        """See `Recipe`."""
+        return ()
+
+    def probe(self) -> dict[str, float]:
+        """See `Recipe`."""
+        return {"seconds": self.duration, "parameters": 0.0}
+
+    def run(self, run: Run) -> dict[str, float]:
+        """See `Recipe`."""
+        import torch  # noqa: F401
+        from transformers import Wav2Vec2Model, WhisperModel  # noqa: F401
+
+        begun = time.time()
+        time.sleep(self.duration)
+        run.report({"valid_cer": 0.0}, step=1)
+        with Path(self.log).open("a") as file:
+            file.write(f"{self.number} {begun} {time.time()}\n")
+        return {"step": 1.0, "test_cer": 0.0}
+
+
+def alone(number: int, duration: float, folder: Path) -> None:
+    """One trial without any orchestrator."""
+    Sleeping(number=number, duration=duration, log=str(folder / "log")).run(LocalRun(folder / str(number)))
+
+
+if __name__ == "__main__":
+    alone(int(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3]))

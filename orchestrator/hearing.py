@@ -1,0 +1,110 @@
+"""What Tune's loop sees, told to the listeners; and what it waits for too long."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+import ray.tune
+
+from orchestrator.events import Listener
+from orchestrator.ledger import Ledger, Result
+from orchestrator.sweep import Resources, Trial
+from orchestrator.trainer import release
+
+PATIENCE = 60.0
+"""Seconds after which a trial that has not begun is told of, with what it lacks."""
+
+
+class Hearing(ray.tune.Callback):
+    """Tells the listener of a study's trials."""
+
+    def __init__(self, trials: Mapping[str, Trial], ledger: Ledger, listener: Listener, resources: Resources) -> None:
+        """`trials` by signature."""
+        self.trials, self.ledger, self.listener, self.resources = trials, ledger, listener, resources
+        self.starting: dict[str, float] = {}
+        """When the trials that have not begun yet were started."""
+        self.paused: dict[str, str] = {}
+        self.placed: dict[str, str] = {}
+        """The placement groups of running trials: those of killed Tune actors are removed here."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Tune pickles its callbacks to restore an experiment, which is never done here.
+        return ray.tune.Callback, ()
+
+    def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        """Watch over trials that do not begin."""
+        now = time.monotonic()
+        for signature, begun in list(self.starting.items()):
+            if now - begun > PATIENCE:
+                self.starting[signature] = now  # and tell again after as long
+                self.listener.noted(f"{self.trials[signature].label}: waits for {self._lacking()}")
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """Its processes are being started."""
+        signature = trial.config["signature"]
+        self.starting[signature] = time.monotonic()
+        self.listener.started(self.trials[signature])
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+        """A report of its first worker, or the reason for which it pauses."""
+        signature = trial.config["signature"]
+        if group := result.get("placement_group"):
+            self.placed[signature] = group
+        if reason := result.get("paused"):
+            self.paused[signature] = reason
+        if metrics := result.get("reported"):
+            self.starting.pop(signature, None)
+            self.listener.reported(self.trials[signature], metrics)
+        if note := result.get("noted"):
+            self.listener.noted(f"{self.trials[signature].label}: {note}")
+            self.starting[signature] = time.monotonic()
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """It has a result, or pauses, or the scheduler has stopped it."""
+        signature = trial.config["signature"]
+        self._over(signature)
+        result = self.ledger.result(signature)
+        if signature in self.paused:
+            self.listener.paused(self.trials[signature], self.paused[signature])
+            return
+        if result is None:
+            result = self._stopped(signature)
+            self.ledger.finish(signature, result)
+        self.listener.ended(self.trials[signature], result)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """What steers it was killed, and is started again."""
+        self._over(trial.config["signature"])
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """Not the recipe has failed, which has a result then, but what steers it."""
+        signature = trial.config["signature"]
+        self._over(signature)
+        reason = str(trial.get_error() or "unknown").strip().splitlines()[-1]
+        self.listener.paused(self.trials[signature], f"its steering process failed: {reason}")
+
+    def _over(self, signature: str) -> None:
+        self.starting.pop(signature, None)
+        if group := self.placed.pop(signature, None):
+            release(group)
+
+    def _stopped(self, signature: str) -> Result:
+        history = self.ledger.history(signature)
+        last = history.reports[-1] if history.reports else {"step": 0}
+        metrics = {name: value for name, value in last.items() if name != "time"}
+        return Result(
+            "stopped",
+            metrics,
+            reason=f"worse than others of its row at step {last['step']:g}",
+            seconds=history.seconds,
+            gpu_hours=history.gpu_hours,
+            attempts=len(history.attempts),
+        )
+
+    def _lacking(self) -> str:
+        free = ray.available_resources()
+        total = ray.cluster_resources()
+        names = [name for name, amount in self.resources.per_worker().items() if amount]
+        there = ", ".join(f"{free.get(name, 0):g} of {total.get(name, 0):g} {name}" for name in names)
+        return f"{self.resources}; free now: {there or 'nothing that it needs'}"

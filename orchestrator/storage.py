@@ -1,0 +1,190 @@
+"""Where a study lives: a folder that all nodes share, or an object store's URL; files appear whole or not at all."""
+
+import contextlib
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import fsspec
+from pyarrow import fs
+
+AT_ONCE = 32
+"""Requests under way at once, where many small files are read."""
+SECRET = re.compile(
+    r"(?<=://)[^/\s]*@|(?<=[?&])[^=&\s]*(?:key|token|secret|password|signature)[^=&\s]*=[^&\s]*&?", re.IGNORECASE
+)
+
+
+def public(text: str) -> str:
+    """A URL, or a text with URLs in it, without their credentials: what may be printed and recorded."""
+    return SECRET.sub("", text).rstrip("?&")
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A folder on any of Arrow's file systems, or of fsspec's. It need not exist: writing makes it."""
+
+    filesystem: fs.FileSystem
+    path: str
+
+    @classmethod
+    def at(cls, where: str) -> "Storage":
+        """The storage at a path or URL.
+
+        Raises ValueError when no file system knows such a URL, or its own does not answer.
+        """
+        if "://" not in where:
+            return cls(fs.LocalFileSystem(), str(Path(where).expanduser().absolute()))
+        try:
+            return cls(*fs.FileSystem.from_uri(where))
+        except (ValueError, OSError, ImportError) as error:
+            arrows = error
+        try:  # fsspec knows many more
+            filesystem, path = fsspec.url_to_fs(where)
+        except ImportError:  # of a kind that Arrow has as well: what it says is what is wrong
+            raise ValueError(
+                f"The storage must be usable, but {public(where)} is not: {first_line(arrows)}"
+            ) from arrows
+        except (ValueError, OSError) as error:
+            why = first_line(error)
+            raise ValueError(f"The storage must be a folder or a URL, but {public(where)} is not: {why}") from error
+        return cls(fs.PyFileSystem(fs.FSSpecHandler(filesystem)), path)
+
+    @property
+    def local(self) -> Path | None:
+        """The folder itself, where it is one."""
+        return Path(self.path) if isinstance(self.filesystem, fs.LocalFileSystem) else None
+
+    @property
+    def _of_objects(self) -> bool:
+        """Whether it has no folders but in its objects' names."""
+        return self.filesystem.type_name in ("s3", "gcs")
+
+    def __truediv__(self, name: str) -> "Storage":
+        return Storage(self.filesystem, f"{self.path}/{name}")
+
+    def __str__(self) -> str:
+        kind = self.filesystem.type_name.rpartition("+")[2]  # fsspec's is `py::fsspec+memory`
+        return self.path if self.local else f"{kind}://{self.path.lstrip('/')}"
+
+    def read(self, name: str) -> str | None:
+        """A file's text, or None where there is no such file. Damaged bytes are for the reader to notice."""
+        try:
+            with self.filesystem.open_input_stream(f"{self.path}/{name}") as stream:
+                return stream.read().decode(errors="replace")
+        except FileNotFoundError:
+            return None
+
+    def read_all(self, names: Sequence[str]) -> list[str | None]:
+        """Many small files, side by side where each is a request."""
+        if self.local:
+            return [self.read(name) for name in names]
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return list(pool.map(self.read, names))
+
+    def write(self, name: str, text: str) -> None:
+        """Write so that a reader finds the old text or the new one, never half of one, even after a power cut."""
+        path = f"{self.path}/{name}"
+        if self._of_objects:  # which appear when they are whole
+            with self.filesystem.open_output_stream(path) as stream:
+                stream.write(text.encode())
+            return
+        parent, _, base = path.rpartition("/")
+        # Dotted, so that nobody lists it; of its own name, so that two writers do not share it.
+        partial = f"{parent}/.{base}.{uuid.uuid4().hex[:8]}"
+        self.filesystem.create_dir(parent)
+        try:
+            if self.local:
+                with Path(partial).open("w", encoding="utf-8", newline="") as file:
+                    file.write(text)
+                    file.flush()
+                    os.fsync(file.fileno())
+            else:
+                with self.filesystem.open_output_stream(partial) as stream:
+                    stream.write(text.encode())
+            self.filesystem.move(partial, path)
+        except BaseException:
+            self._forget(partial)
+            raise
+
+    def names(self) -> list[str]:
+        """What lies directly in this folder, sorted; nothing where there is no folder. Dotted names are left out."""
+        found = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
+        return sorted(info.base_name for info in found if not info.base_name.startswith("."))
+
+    def delete(self, name: str) -> None:
+        """Delete a file or a folder, if it is there."""
+        path = f"{self.path}/{name}"
+        kind = self.filesystem.get_file_info(path).type
+        try:
+            if kind == fs.FileType.Directory:
+                self.filesystem.delete_dir(path)
+            elif kind == fs.FileType.File:
+                self.filesystem.delete_file(path)
+        except FileNotFoundError:
+            pass  # somebody else was faster
+
+    def upload(self, source: Path, name: str) -> None:
+        """Copy a file here. It is there before it is whole: something that is written later must vouch for it."""
+        if not self._of_objects:
+            self.filesystem.create_dir(f"{self.path}/{name}".rpartition("/")[0])
+        with source.open("rb") as file, self.filesystem.open_output_stream(f"{self.path}/{name}") as stream:
+            shutil.copyfileobj(file, stream, 1 << 22)
+
+    def download(self, name: str, target: Path) -> Path:
+        """Copy a file from here.
+
+        Raises FileNotFoundError when it is not there.
+        """
+        with self.filesystem.open_input_stream(f"{self.path}/{name}") as stream, target.open("wb") as file:
+            shutil.copyfileobj(stream, file, 1 << 22)
+        return target
+
+    def free(self) -> int | None:
+        """Bytes that are left, where that is known."""
+        folder = self.local
+        while folder is not None and not folder.exists():
+            folder = folder.parent
+        return shutil.disk_usage(folder).free if folder else None
+
+    def check(self) -> None:
+        """Look at it without changing it.
+
+        Raises ValueError when it cannot be read or, as far as can be seen, written.
+        """
+        folder = self.local
+        if folder is None:
+            self._check_remote()
+            return
+        while not folder.exists():
+            folder = folder.parent
+        if (
+            not folder.is_dir()
+            or not os.access(folder, os.W_OK | os.X_OK)
+            or Path("/proc") in (folder, *folder.parents)
+        ):
+            raise ValueError(f"The storage must be a folder that can be written, but {self.path} is not.")
+
+    def _check_remote(self) -> None:
+        bucket = self.path.partition("/")[0]
+        try:
+            missing = bool(bucket) and self.filesystem.get_file_info(bucket).type == fs.FileType.NotFound
+            self.names()
+        except (OSError, ValueError) as error:
+            raise ValueError(f"The storage must be readable, but {self} is not: {first_line(error)}") from error
+        if missing or not self.path:
+            raise ValueError(f"The storage must be in a bucket that exists, but {bucket or str(self)!r} does not.")
+
+    def _forget(self, path: str) -> None:
+        with contextlib.suppress(OSError):  # it was never made, or the storage is what has failed
+            self.filesystem.delete_file(path)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, without what other programs' errors add to it, and without credentials."""
+    return public(str(error).strip().splitlines()[0]) if str(error).strip() else type(error).__name__

@@ -1,0 +1,88 @@
+"""A recipe's run whose checkpoints, reports and files lie on the study's storage, whoever runs it."""
+
+import shutil
+import tempfile
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from orchestrator import provenance
+from orchestrator.claim import Claim
+from orchestrator.ledger import Attempt, Ledger, Result
+
+
+class StoredRun:
+    """One attempt at a trial, in one of its workers; only the one of rank 0 writes."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        signature: str,
+        *,
+        attempt: Attempt,
+        leads: bool,
+        claim: Claim,
+        told: Callable[[Mapping[str, float]], None],
+    ) -> None:
+        """`told` hears of every report, in every worker. Reports of a lost claim raise Superseded."""
+        self.trial, self.leads, self.claim, self.told = ledger.trial(signature), leads, claim, told
+        self.ledger, self.signature = ledger, signature
+        self.checkpoints = ledger.checkpoints(signature)
+        self.history = ledger.history(signature)
+        self.attempt, self.begun = attempt, time.monotonic()
+        self.history.attempts.append(attempt)
+        scratch = tempfile.mkdtemp(prefix="l2s-resume-")
+        weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
+        # Now, and not when the recipe asks: another worker may be so far ahead then that it has committed one.
+        self.last = self.checkpoints.latest(Path(scratch))
+        if leads:
+            self.trial.write("history.json", self.history.dump())
+
+    def report(self, metrics: Mapping[str, float], *, step: int, checkpoint: Path | None = None) -> None:
+        """See the recipes' `Run`. The history comes first: a report is never lost because a checkpoint is newer."""
+        if self.leads:
+            self.claim.check()
+            self.attempt.seconds = time.monotonic() - self.begun
+            self.history.add(metrics, step=step, time=time.time())
+            self.trial.write("history.json", self.history.dump())
+            if checkpoint is not None:
+                self.checkpoints.commit(step, checkpoint)
+        self.told({**metrics, "step": step})
+
+    def resume(self) -> Path | None:
+        """See the recipes' `Run`. A damaged checkpoint is passed over for the one before it."""
+        return self.last
+
+    def keep(self, file: Path) -> None:
+        """See the recipes' `Run`."""
+        if self.leads:
+            self.trial.upload(file, f"files/{file.name}")
+
+    def finish(self, metrics: Mapping[str, float]) -> Result:
+        """Write the result, which is what finishes the trial."""
+        self.attempt.seconds = time.monotonic() - self.begun
+        result = Result(
+            "finished",
+            metrics,
+            seconds=self.history.seconds,
+            gpu_hours=self.history.gpu_hours,
+            attempts=len(self.history.attempts),
+        )
+        if self.leads:
+            self.claim.check()
+            self.trial.write("history.json", self.history.dump())
+            self.ledger.finish(self.signature, result)
+        return result
+
+
+def attempt(*, host: str, hardware: str, workers: int = 1, gpus: float = 0.0, commit: str = "") -> Attempt:
+    """An attempt that begins now."""
+    begun = datetime.now(UTC).isoformat(timespec="seconds")
+    return replace(
+        Attempt(begun, host, hardware, workers, gpus),
+        versions=provenance.versions(),
+        commit=commit or provenance.commit(),
+    )

@@ -1,0 +1,129 @@
+"""Studies of toys, and storages of every kind to keep them on."""
+
+import http.server
+import logging
+import threading
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+from mlflow import MlflowClient
+from moto.server import ThreadedMotoServer
+
+from orchestrator.claim import Claim
+from orchestrator.ledger import Ledger
+from orchestrator.storage import Storage
+from orchestrator.sweep import Sweep, grid
+from orchestrator.tracking import default_uri
+from tests.toy.recipe import Toy
+
+
+@pytest.fixture
+def toy() -> Toy:
+    return Toy(language="cs", seconds=0)
+
+
+@pytest.fixture
+def toys(toy: Toy) -> Sweep:
+    """Two languages at two weights."""
+    return Sweep("toys", grid(toy, {"language": ["cs", "ro"], "weight": [0.0, 0.5]}), axes=("language", "weight"))
+
+
+@pytest.fixture
+def ledger(toys: Sweep, tmp_path: Path) -> Ledger:
+    """The ledger of `toys`, open."""
+    ledger = Ledger.of(Storage.at(str(tmp_path / "runs")), toys)
+    ledger.open(toys)
+    return ledger
+
+
+@pytest.fixture
+def claim(ledger: Ledger) -> Iterator[Claim]:
+    """A claim to the study of `toys`, held."""
+    claim = Claim(ledger.storage)
+    with claim.hold(print):
+        yield claim
+
+
+@pytest.fixture(scope="session")
+def _moto() -> Iterator[str]:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(_moto: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """URL of a new bucket of an S3 on this machine."""
+    credentials(monkeypatch, _moto)
+    bucket = f"bucket-{uuid.uuid4().hex[:8]}"
+    urllib.request.urlopen(urllib.request.Request(f"{_moto}/{bucket}", method="PUT")).close()
+    return f"s3://{bucket}"
+
+
+@pytest.fixture
+def denied(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An S3 that knows nobody, and no credentials."""
+
+    class Denies(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(403)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_HEAD = do_PUT = do_GET
+
+        def log_message(self, format: str, *values: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Denies)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    credentials(monkeypatch, f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    yield
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def credentials(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    values = {
+        "AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "swordfish",
+        "AWS_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": "/dev/null",
+        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+    }  # fmt: skip
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(params=["folder", "s3", "memory"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+    """An empty storage of each kind."""
+    match request.param:
+        case "folder":
+            yield Storage.at(str(tmp_path / "runs"))
+        case "s3":
+            yield Storage.at(f"{request.getfixturevalue('s3')}/runs")
+        case _:
+            where = f"memory://{uuid.uuid4().hex}"
+            yield Storage.at(where)
+            filesystem, path = fsspec.url_to_fs(where)
+            if filesystem.exists(path):
+                filesystem.rm(path, recursive=True)
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's, to be copied: it takes a second to make one."""
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    folder = tmp_path_factory.mktemp("mlflow")
+    MlflowClient(default_uri(folder)).search_experiments()
+    return folder / "mlflow.db"

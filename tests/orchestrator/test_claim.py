@@ -1,0 +1,246 @@
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator import claim as claims
+from orchestrator.claim import Claim, Superseded
+from orchestrator.failures import StudyFailed
+from orchestrator.storage import Storage
+
+HOLD = """
+import sys, time
+from orchestrator.claim import Claim
+from orchestrator.failures import StudyFailed
+from orchestrator.storage import Storage
+try:
+    with Claim(Storage.at(sys.argv[1])).hold(print):
+        print("held", flush=True)
+        {meanwhile}
+except StudyFailed as error:
+    print("refused:", error)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "BEAT", 0.05)
+    monkeypatch.setattr(claims, "PATIENCE", 0.5)
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Storage:
+    return Storage.at(str(tmp_path / "study"))
+
+
+@pytest.fixture
+def told() -> list[str]:
+    return []
+
+
+def process(study: Storage, meanwhile: str) -> subprocess.Popen[str]:
+    script = HOLD.format(meanwhile=meanwhile)
+    return subprocess.Popen([sys.executable, "-c", script, study.path], stdout=subprocess.PIPE, text=True)
+
+
+def elsewhere(study: Storage, beat: int = 0) -> str:
+    """The claim of a submitter on another machine."""
+    other = {"host": "elsewhere", "machine": ["another boot", "pid"], "pid": 7, "process": "1", "beat": beat}
+    study.write("submitter-0other.json", json.dumps(other))
+    return "submitter-0other.json"
+
+
+def test_a_claim_is_there_while_it_is_held(storage: Storage) -> None:
+    claim = Claim(storage)
+    with pytest.raises(Superseded):
+        claim.check()
+    with claim.hold(print):
+        claim.check()
+        first = json.loads(storage.read(claim.name) or "")
+        assert (first["host"], first["pid"]) == (os.uname().nodename, os.getpid())
+        deadline = time.monotonic() + 10
+        while json.loads(storage.read(claim.name) or "")["beat"] == first["beat"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    assert storage.names() == []
+
+
+@pytest.mark.parametrize("storage", ["folder", "s3"], indirect=True)
+def test_of_many_that_come_together_one_holds(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All have looked before any has written: the worst that can happen."""
+    many = 6
+    together, write = threading.Barrier(many), Claim._write
+    held, refused, ended = [], [], threading.Event()
+
+    def slowly(self: Claim, beat: int) -> None:
+        if beat == 0:
+            together.wait(timeout=20)
+        write(self, beat)
+
+    def submit() -> None:
+        claim = Claim(storage)
+        try:
+            with claim.hold(lambda text: None):
+                held.append(claim.id)
+                ended.wait(60)
+        except StudyFailed as error:
+            refused.append(str(error))
+            if len(refused) == many - 1:
+                ended.set()
+
+    monkeypatch.setattr(Claim, "_write", slowly)
+    monkeypatch.setattr(claims, "PATIENCE", 2.0)
+    threads = [threading.Thread(target=submit) for _ in range(many)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(held), len(refused)) == (1, many - 1)
+    assert all("must have one submitter at a time, but another one (" in text for text in refused)
+    assert storage.names() == []
+
+
+def test_one_who_comes_late_is_refused_even_with_a_smaller_name(study: Storage, told: list[str]) -> None:
+    with Claim(study, "5").hold(told.append):
+        refusal = pytest.raises(StudyFailed, match=rf"pid {os.getpid()}\) is running it")
+        with refusal, Claim(study, "1").hold(told.append):
+            pass
+    assert study.names() == told == []
+
+
+def test_of_two_processes_one_holds(study: Storage) -> None:
+    first = process(study, "sys.stdin.read()")
+    second = process(study, "time.sleep(1)")
+    out = [second.communicate()[0], ""]
+    first.kill()
+    out[1] = first.communicate()[0]
+    assert sorted(text.split()[0] for text in out) in (["held", "held"], ["held", "refused:"]), out
+
+
+def test_a_dead_process_is_replaced_at_once(study: Storage, told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "PATIENCE", 1000.0)
+    dead = process(study, "import os; os._exit(1)")
+    dead.communicate()
+    assert len(study.names()) == 1
+    begun = time.monotonic()
+    with Claim(study).hold(told.append):
+        assert time.monotonic() - begun < 5
+        assert len(study.names()) == 1
+    assert re.fullmatch(rf"The submitter on \S+ \(pid {dead.pid}\) is dead; this one goes on in its place\.", told[0])
+
+
+def test_a_process_number_that_is_used_again_is_another_process(study: Storage, told: list[str]) -> None:
+    study.write("submitter-a.json", json.dumps(claims._me() | {"process": "1", "beat": 3}))
+    with Claim(study).hold(told.append):
+        assert "is dead" in told[0]
+
+
+def test_a_live_submitter_on_another_machine_is_left_alone(study: Storage, told: list[str]) -> None:
+    name, done = elsewhere(study), threading.Event()
+
+    def beating() -> None:
+        beat = 0
+        while not done.wait(0.05):
+            elsewhere(study, beat := beat + 1)
+
+    thread = threading.Thread(target=beating)
+    thread.start()
+    refusal = pytest.raises(StudyFailed, match=r"one submitter at a time, but another one \(on elsewhere, pid 7\)")
+    with refusal, Claim(study).hold(told.append):
+        pass
+    done.set()
+    thread.join()
+    assert study.names() == [name]
+    assert told == ["Another submitter, on elsewhere, may be running this study; waiting to see whether it is alive."]
+
+
+def test_a_dead_submitter_on_another_machine_is_replaced(study: Storage, told: list[str]) -> None:
+    name, begun = elsewhere(study), time.monotonic()
+    with Claim(study).hold(told.append):
+        assert time.monotonic() - begun > claims.PATIENCE
+        assert name not in study.names()
+    assert told[1:] == ["The submitter on elsewhere is dead; this one goes on in its place."]
+
+
+def test_a_submitter_that_ends_meanwhile_is_not_waited_for(study: Storage, told: list[str]) -> None:
+    name = elsewhere(study)
+    timer = threading.Timer(0.1, study.delete, [name])
+    timer.start()
+    with Claim(study).hold(told.append):
+        pass
+    timer.join()
+    assert len(told) == 1
+
+
+def wait() -> None:
+    for _ in range(200):
+        time.sleep(0.05)
+
+
+def test_a_lost_claim_interrupts(study: Storage, told: list[str]) -> None:
+    def lose() -> None:
+        with Claim(study).hold(told.append):
+            study.delete(study.names()[0])
+            elsewhere(study)
+            wait()
+
+    with pytest.raises(StudyFailed, match=r"Another submitter has taken over the study in .*study"):
+        lose()
+    assert study.names() == ["submitter-0other.json"]  # the other's claim stays
+
+
+def test_a_claim_that_was_silent_for_too_long_gives_way(
+    study: Storage, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other deletes the claim between a renewal's look and its writing, which brings the claim back."""
+    write = Claim._write
+
+    def stuck(self: Claim, beat: int) -> None:
+        if beat == 1:
+            time.sleep(2 * claims.PATIENCE)
+            study.delete(self.name)
+            elsewhere(study)
+        write(self, beat)
+
+    monkeypatch.setattr(Claim, "_write", stuck)
+    with pytest.raises(StudyFailed, match="Another submitter has taken over"), Claim(study).hold(told.append):
+        wait()
+    assert study.names() == ["submitter-0other.json"]
+
+
+def test_a_storage_that_is_away_for_a_while_costs_nothing(
+    study: Storage, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: Any = Storage.read
+    with Claim(study).hold(told.append) as _:
+        before = json.loads(study.read(study.names()[0]) or "")["beat"]
+
+        def away(self: Storage, name: str) -> str:
+            raise OSError("the storage is away")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Storage, "read", away)
+            time.sleep(2 * claims.PATIENCE)
+        assert Storage.read is read
+        time.sleep(4 * claims.BEAT)
+        assert json.loads(study.read(study.names()[0]) or "")["beat"] > before
+
+
+def test_an_interrupt_of_ones_own_stays_one(study: Storage, told: list[str]) -> None:
+    with pytest.raises(KeyboardInterrupt), Claim(study).hold(told.append):
+        raise KeyboardInterrupt
+    assert study.names() == []
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    yield
+    assert not [thread for thread in threading.enumerate() if thread.name == "claim"]

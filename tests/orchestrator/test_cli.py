@@ -1,0 +1,297 @@
+"""What a person types, in this process: toys, no cluster."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+from mlflow import MlflowClient
+from pyarrow import fs
+
+from orchestrator import tracking
+from orchestrator.cli import main
+from orchestrator.storage import Storage
+from tests.toy.sweep import Options, plan
+from trainables.config import explain
+
+
+@pytest.fixture(autouse=True)
+def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+
+def study(*arguments: str) -> int:
+    return main(Options, plan, explain, ["--seconds", "0", *arguments])
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    return {str(p): p.read_bytes() if p.is_file() else b"" for p in sorted(folder.rglob("*"))}
+
+
+def remote(storage: Storage) -> dict[str, bytes]:
+    found = storage.filesystem.get_file_info(fs.FileSelector(storage.path, recursive=True, allow_not_found=True))
+    files = [info for info in found if info.type == fs.FileType.File]
+    return {info.path: storage.filesystem.open_input_stream(info.path).read() for info in files}
+
+
+def test_a_study_again_and_with_more_cells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert study("--local") == 0
+    told = capsys.readouterr().out
+    assert "toy: 4 trials, 0 finished, 4 to run" in told
+    assert "cs data: made" in told
+    assert "ro 0.5: finished, test CER" in told
+    assert "(4 of 4)" in told
+    table = (tmp_path / "runs" / "toy" / "table1.csv").read_bytes()
+    results = {p: p.stat().st_mtime_ns for p in (tmp_path / "runs" / "toy" / "trials").glob("*/result.json")}
+    assert len(results) == 4
+
+    assert study("--local") == 0
+    assert "toy: 4 trials, 4 finished, 0 to run" in capsys.readouterr().out
+    assert (tmp_path / "runs" / "toy" / "table1.csv").read_bytes() == table
+
+    assert study("--local", "--languages", "cs", "ro", "fi", "--weights", "0", "0.5", "1") == 0
+    assert "toy: 9 trials, 4 finished, 5 to run" in capsys.readouterr().out
+    assert all(path.stat().st_mtime_ns == when for path, when in results.items())
+    client = MlflowClient(tracking.default_uri(tmp_path / "runs"))
+    (experiment,) = client.search_experiments(filter_string="name = 'toy'")
+    runs = client.search_runs([experiment.experiment_id])
+    assert (len(runs), {run.info.status for run in runs}) == (10, {"FINISHED"})
+    assert not list((tmp_path / "runs" / "toy").glob("submitter-*"))
+
+
+@pytest.mark.usefixtures("database")
+def test_an_error_of_a_local_study_is_for_the_debugger(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ZeroDivisionError, match="this recipe always raises"):
+        study("--local", "--trouble", "raise")
+    (run,) = [r for r in runs_of(tmp_path) if "l2s.study" in r.data.tags]
+    assert run.info.status == "FAILED"
+    assert study("--local") == 0  # what `trouble` says is no part of a recipe's identity
+    assert {r.info.status for r in runs_of(tmp_path)} == {"FINISHED"}
+
+
+def runs_of(tmp_path: Path) -> list:
+    client = MlflowClient(tracking.default_uri(tmp_path / "runs"))
+    (experiment,) = client.search_experiments(filter_string="name = 'toy'")
+    return list(client.search_runs([experiment.experiment_id]))
+
+
+def test_a_plan_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert study("--local", "--plan") == 0
+    assert [path.name for path in tmp_path.iterdir() if path.name != "cache"] == []
+    told = capsys.readouterr().out
+    assert "toy: 4 trials, 0 finished, 4 to run\n" in told
+    assert re.search(r"  cs 0: 8 steps, about 0 s\n", told)
+    lines = dict(re.findall(r"^(\w[\w ]+): +(.+)$", told, flags=re.MULTILINE))
+    assert lines["Preparations"].startswith("2,")
+    assert lines["Resources"] == "1 × (1 CPU) per trial, 1 at once"
+    assert re.fullmatch(r"about 0 s by a probe of \w\w [\d.]+; training steps alone", lines["Time"])
+    assert lines["GPU hours"] == "none"
+    assert re.fullmatch(r"about 0 MiB, of [\d.]+ GiB free", lines["Disk"])
+    assert lines["Storage"] == str(tmp_path / "runs" / "toy")
+
+
+@pytest.mark.usefixtures("database")
+def test_a_plan_goes_by_what_is_finished(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert study("--local", "--languages", "cs") == 0
+    for path in (tmp_path / "runs" / "toy" / "trials").glob("*/result.json"):
+        result = json.loads(path.read_text())
+        path.write_text(json.dumps(result | {"seconds": 600.0}))
+    before = listing(tmp_path / "runs")
+    capsys.readouterr()
+    assert study("--local", "--plan", "--languages", "cs", "ro", "fi", "--gpus", "1") == 0
+    told = capsys.readouterr().out
+    assert "toy: 6 trials, 2 finished, 4 to run" in told
+    assert "  ro 0.5: 8 steps, about 10 min\n" in told
+    assert re.search(r"^Time: +about 40 min by the ledger$", told, flags=re.MULTILINE)
+    assert re.search(r"^GPU hours: +0\.67$", told, flags=re.MULTILINE)
+    assert study("--local", "--plan", "--languages", "cs") == 0
+    assert re.search(r"^Time: +none$", capsys.readouterr().out, flags=re.MULTILINE)
+    assert listing(tmp_path / "runs") == before
+
+
+def test_a_plan_of_a_study_on_an_object_store_writes_nothing(s3: str) -> None:
+    arguments = ["--local", "--plan", "--storage", f"{s3}/runs", "--tracking-uri", "sqlite:///mlflow.db"]
+    assert study(*arguments) == 0
+    assert remote(Storage.at(s3)) == {}
+    assert not Path("mlflow.db").exists()
+
+
+def refused(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 2, one sentence, and no secret in it."""
+    capsys.readouterr()
+    assert study(*arguments) == 2
+    told = capsys.readouterr()
+    assert told.err.count("\n") == 1, told.err
+    assert re.search(sentence, told.err), told.err
+    assert "Traceback" not in told.out + told.err
+    assert "swordfish" not in told.out + told.err
+
+
+@pytest.fixture
+def two_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster, as far as input is checked against it."""
+    monkeypatch.setattr("orchestrator.tuning.join", lambda address, **_: None)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0, "node:__internal_head__": 1.0})
+
+
+@pytest.mark.usefixtures("two_cpus")
+@pytest.mark.parametrize("more", [[], ["--plan"]], ids=["run", "plan"])
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--gpus", "1"], "The cluster must have at least 1 GPU for one trial, but has 0"),
+        (["--workers", "3"], "The cluster must have at least 3 CPU for one trial, but has 2"),
+        (["--pin", "steady"], "`pin` must be a resource of some node, but no node has 'steady'"),
+    ],
+)
+def test_what_the_cluster_lacks(
+    arguments: list[str], more: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused([*arguments, *more], sentence, capsys)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ["--tracking-uri", "http://me:swordfish@127.0.0.1:9"],
+            r"MLflow must answer at http://127\.0\.0\.1:9, but does not: .*Connection refused",
+        ),
+        (["--tracking-uri", "nonsense://x"], "MLflow must answer at nonsense://x, but does not"),
+        (["--storage", "nosuch://x", "--tracking-uri", "http://x"], "must be a folder or a URL, but nosuch://x is not"),
+        (["--storage", "memory://runs"], "`tracking_uri` must be given where the storage is no folder, but is not"),
+        (["--workers", "0"], "`workers` must be at least 1, but is 0 instead"),
+        (["--workers", "2", "--most-workers", "1"], "`most_workers` must be at least `workers`, which is 2, but is 1"),
+    ],
+)
+def test_options_that_cannot_be_used(
+    arguments: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused(["--local", *arguments], sentence, capsys)
+    assert [path.name for path in tmp_path.iterdir()] == []
+
+
+def test_a_bucket_that_does_not_exist(s3: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--local", "--storage", f"{s3}-not/runs", "--tracking-uri", "sqlite:///mlflow.db"]
+    refused(arguments, r"The storage must be in a bucket that exists, but 'bucket-\w+-not' does not", capsys)
+    assert not Path("mlflow.db").exists()
+
+
+@pytest.mark.usefixtures("denied")
+@pytest.mark.parametrize("who", ["", "me:swordfish@"])
+def test_a_storage_without_credentials(who: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--local", "--storage", f"s3://{who}bucket/runs", "--tracking-uri", "sqlite:///mlflow.db"]
+    refused(arguments, "The storage must be readable, but s3://bucket/runs/?.* is not: .*ACCESS_DENIED", capsys)
+    assert not Path("mlflow.db").exists()
+
+
+@pytest.fixture
+def database(empty_database: Path, tmp_path: Path) -> None:
+    """Spares the study the second that it takes to make one."""
+    (tmp_path / "runs").mkdir()
+    shutil.copy(empty_database, tmp_path / "runs" / "mlflow.db")
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+
+
+@pytest.fixture
+def finished(database: None) -> None:
+    assert study("--local", "--languages", "cs", "--weights", "0") == 0
+
+
+@pytest.mark.usefixtures("finished")
+@pytest.mark.parametrize("more", [[], ["--plan"]], ids=["run", "plan"])
+def test_another_recipe_under_the_same_name(
+    more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = listing(tmp_path)
+    sentence = r"recipes of study 'toy' must stay as they are .*: `length` is 9, but was 8\. Give another `name`"
+    refused(["--local", "--length", "9", *more], sentence, capsys)
+    assert listing(tmp_path) == before
+    assert study("--local", "--languages", "cs", "--weights", "0", "--length", "9", "--name", "longer") == 0
+
+
+@pytest.mark.usefixtures("finished")
+def test_a_ledger_of_another_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "runs" / "toy" / "study.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 1}))
+    before = listing(tmp_path)
+    refused(["--local"], "ledger in .*runs/toy must have format 2, but has 1: another version of this program", capsys)
+    path.unlink()
+    before.pop(str(path))
+    refused(["--local"], r"must have a study\.json, but has none; give another `name`", capsys)
+    assert listing(tmp_path) == before
+
+
+@pytest.mark.usefixtures("finished")
+def test_a_study_that_runs_already(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from orchestrator.claim import Claim
+
+    with Claim(Storage.at(str(tmp_path / "runs" / "toy"))).hold(print):
+        before = listing(tmp_path / "runs")
+        assert study("--local") == 1
+        assert "must have one submitter at a time, but another one (on" in capsys.readouterr().err
+        assert study("--local", "--plan") == 0  # to look is no harm
+        assert {k: v for k, v in listing(tmp_path / "runs").items() if "submitter-" not in k} == {
+            k: v for k, v in before.items() if "submitter-" not in k
+        }
+
+
+@pytest.fixture
+def server(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An MLflow server behind a password: its database, for all clients whatever their URI."""
+    database = tmp_path / "server" / "mlflow.db"
+    database.parent.mkdir()
+    shutil.copy(empty_database, database)
+
+    def client(tracking_uri: str) -> MlflowClient:
+        return MlflowClient(tracking_uri=f"sqlite:///{database}")
+
+    monkeypatch.setattr(tracking, "MlflowClient", client)
+    monkeypatch.chdir(tmp_path / "server")  # where such a database keeps its artifacts
+    yield database
+    shutil.rmtree(database.parent)
+
+
+@pytest.mark.parametrize("more", [[], ["--trouble", "raise"]], ids=["finished", "failed"])
+def test_no_secret_is_written_anywhere(
+    more: list[str], s3: str, server: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "HF_TOKEN"):
+        monkeypatch.setenv(name, "swordfish")
+    arguments = ["--local", "--languages", "cs", "--storage", f"{s3}/runs".replace("://", "://me:swordfish@")]
+    arguments += ["--tracking-uri", "http://me:swordfish@mlflow.example:5000", *more]
+    if more:
+        with pytest.raises(ZeroDivisionError):
+            study(*arguments)
+    else:
+        assert study(*arguments) == 0
+    told = capsys.readouterr()
+    files = remote(Storage.at(s3)) | listing(server.parent)
+    assert len(files) > 10
+    assert [name for name, content in files.items() if b"swordfish" in content or "swordfish" in name] == []
+    assert "swordfish" not in told.out + told.err
+    if not more:
+        assert "MLflow: http://mlflow.example:5000" in told.out
+        assert f"Table: {s3}/runs/toy/table1.md and table1.csv" in told.out
+
+
+@pytest.mark.usefixtures("database")
+def test_a_study_on_an_object_store(s3: str, capsys: pytest.CaptureFixture[str]) -> None:
+    cells = ["--local", "--languages", "cs", "--length", "4"]
+    arguments = [*cells, "--storage", f"{s3}/runs", "--tracking-uri", "sqlite:///mlflow.db"]
+    assert study(*arguments) == 0
+    files = remote(Storage.at(s3))
+    assert len([name for name in files if name.endswith("result.json")]) == 2
+    assert not [name for name in files if "checkpoints" in name or "submitter-" in name or "/." in name]
+    assert study(*cells) == 0
+    folder = Path("runs/toy")
+    assert Storage.at(f"{s3}/runs/toy").read("table1.csv") == (folder / "table1.csv").read_text()
+    assert study(*arguments) == 0
+    assert "2 finished, 0 to run" in capsys.readouterr().out.rpartition("toy: ")[2]

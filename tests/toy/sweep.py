@@ -1,0 +1,53 @@
+"""A study of toy recipes: `python tests/toy/sweep.py --languages cs ro --weights 0 0.5 …`."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+if sys.path and Path(sys.path[0]) == Path(__file__).parent:
+    sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)
+
+from orchestrator.cli import StudyOptions, main
+from orchestrator.sweep import Sweep, grid
+from orchestrator.tables import Column, Layout
+from tests.toy.recipe import Toy
+from trainables.config import explain
+
+PUBLISHED = Path(__file__).parent.parent.parent / "sweeps" / "published" / "distill_l2s_table1.csv"
+
+
+class Options(StudyOptions):
+    """Options of the toy study."""
+
+    languages: tuple[str, ...] = ("cs", "ro")
+    weights: tuple[float, ...] = (0.0, 0.5)
+    length: int = 8
+    seconds: float = 0.05
+    preparing: float = 0.0
+    slow: str = ""
+    """The only language whose preparation takes that long; by default all of them."""
+    ballast: int = 0
+    log: str = ""
+    trouble: str = ""
+
+
+def plan(options: Options) -> tuple[Sweep, Layout, Sequence[str]]:
+    """A study that is over soon."""
+    base = Toy(
+        language="cs",
+        length=options.length,
+        seconds=options.seconds,
+        preparing=0.0 if options.slow else options.preparing,
+        ballast=options.ballast,
+        log=options.log,
+        trouble=options.trouble,
+    )
+    recipes = grid(base, {"language": options.languages, "weight": options.weights})
+    recipes = [r.model_copy(update={"preparing": options.preparing}) if r.language == options.slow else r for r in recipes]
+    columns = [Column(f"w{weight:g}", f"λ = {weight:g}", {"weight": weight}) for weight in sorted(options.weights)]
+    sweep = Sweep(options.name or "toy", recipes, options.resources(0), axes=("language", "weight"))
+    return sweep, Layout("Toy", "language", columns, PUBLISHED, "toy data"), ["A toy."]
+
+
+if __name__ == "__main__":
+    sys.exit(main(Options, plan, explain))
