@@ -87,20 +87,28 @@ def join(address: str | None, *, fork: bool = False) -> None:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 
 
-def concurrency(resources: Resources, cluster: Mapping[str, float]) -> int:
-    """How many trials the cluster can hold at once.
+def concurrency(resources: Resources, nodes: Sequence[Mapping[str, float]]) -> int:
+    """How many trials nodes with these resources can hold at once.
 
-    Raises ValueError, naming the resource, when it cannot hold one.
+    Raises ValueError, naming the resource, when they cannot hold one.
     """
-    most = []
-    for name, amount in resources.per_worker().items():
-        if not amount:
-            continue
-        needed, there = amount * resources.workers, cluster.get(name, 0)
-        if there < needed:
-            raise ValueError(f"The cluster must have at least {needed:g} {name} for one trial, but has {there:g}.")
-        most.append(int(there / needed + 1e-6))
-    return min(most, default=1)
+    needed = {name: amount for name, amount in resources.per_worker().items() if amount}
+    if not needed:
+        return 1
+    for name, amount in needed.items():
+        wanted, there = amount * resources.workers, sum(node.get(name, 0) for node in nodes)
+        if there < wanted:
+            raise ValueError(f"The cluster must have at least {wanted:g} {name} for one trial, but has {there:g}.")
+    # A worker does not span nodes, though a trial may.
+    workers = sum(min(int(node.get(name, 0) / amount + 1e-6) for name, amount in needed.items()) for node in nodes)
+    if workers < resources.workers:
+        raise ValueError(f"The cluster must have room for {resources}, but no such nodes.")
+    return workers // resources.workers
+
+
+def nodes() -> list[Mapping[str, float]]:
+    """What the nodes of the cluster have, those that are alive now."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 @dataclass(frozen=True)
@@ -120,15 +128,14 @@ class RayRunner:
         Raises ValueError when there is no cluster at `address`, or when it cannot hold one trial.
         """
         join(address, fork=not resources.gpus)
-        cluster = ray.cluster_resources()
-        concurrency(resources, cluster)
-        if pin is not None and pin not in cluster:
+        concurrency(resources, nodes())
+        if pin is not None and not any(pin in node for node in nodes()):
             raise ValueError(f"`pin` must be a resource of some node, but no node has {pin!r}.")
         return cls(resources, retries, asha, pin or HEAD)
 
     def slots(self) -> int:
         """Trials at once."""
-        return concurrency(self.resources, ray.cluster_resources())
+        return concurrency(self.resources, nodes())
 
     def probe(self, trial: Trial) -> Mapping[str, float]:
         """See the recipes' `probe`; on a worker's share of the cluster."""

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import ray
 from mlflow import MlflowClient
 from pyarrow import fs
 
@@ -137,7 +136,7 @@ def refused(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[s
 def two_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cluster, as far as input is checked against it."""
     monkeypatch.setattr("orchestrator.tuning.join", lambda address, **_: None)
-    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0, "node:__internal_head__": 1.0})
+    monkeypatch.setattr("orchestrator.tuning.nodes", lambda: [{"CPU": 2.0, "node:__internal_head__": 1.0}])
 
 
 @pytest.mark.usefixtures("two_cpus")

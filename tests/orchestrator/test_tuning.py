@@ -5,24 +5,28 @@ from orchestrator.tuning import concurrency, join
 
 
 @pytest.mark.parametrize(
-    ("resources", "cluster", "expected"),
+    ("resources", "nodes", "expected"),
     [
-        (Resources(), {"CPU": 2}, 2),
-        (Resources(workers=2, cpus=2), {"CPU": 9}, 2),
-        (Resources(gpus=1), {"CPU": 64, "GPU": 8}, 8),
-        (Resources(workers=2, gpus=1), {"CPU": 64, "GPU": 8}, 4),
-        (Resources(gpus=0.25), {"CPU": 64, "GPU": 2}, 8),
-        (Resources(gpus=1, cpus=16), {"CPU": 32, "GPU": 8}, 2),
-        (Resources(cpus=0.1), {"CPU": 0.3}, 3),
+        (Resources(), [{"CPU": 2}], 2),
+        (Resources(workers=2, cpus=2), [{"CPU": 9}], 2),
+        (Resources(gpus=1), [{"CPU": 64, "GPU": 8}], 8),
+        (Resources(workers=2, gpus=1), [{"CPU": 64, "GPU": 8}], 4),
+        (Resources(gpus=0.25), [{"CPU": 64, "GPU": 2}], 8),
+        (Resources(gpus=1, cpus=16), [{"CPU": 32, "GPU": 8}], 2),
+        (Resources(cpus=0.1), [{"CPU": 0.3}], 3),
+        (Resources(cpus=3), [{"CPU": 4}, {"CPU": 4}, {"CPU": 4}], 3),
+        (Resources(workers=2, gpus=1), [{"CPU": 8, "GPU": 1}, {"CPU": 8, "GPU": 1}, {"CPU": 64}], 1),
     ],
 )
-def test_as_many_trials_as_the_cluster_holds(resources: Resources, cluster: dict[str, float], expected: int) -> None:
-    assert concurrency(resources, cluster) == expected
+def test_as_many_trials_as_the_nodes_hold(resources: Resources, nodes: list[dict[str, float]], expected: int) -> None:
+    assert concurrency(resources, nodes) == expected
 
 
 def test_what_the_cluster_lacks_is_named() -> None:
     with pytest.raises(ValueError, match="must have at least 2 GPU for one trial, but has 1"):
-        concurrency(Resources(workers=2, gpus=1), {"CPU": 64, "GPU": 1})
+        concurrency(Resources(workers=2, gpus=1), [{"CPU": 64, "GPU": 1}])
+    with pytest.raises(ValueError, match=r"must have room for 1 × \(3 CPU\), but no such nodes"):
+        concurrency(Resources(cpus=3), [{"CPU": 2}, {"CPU": 2}])
 
 
 def test_a_cluster_that_is_not_there_is_said_at_once() -> None:
