@@ -78,7 +78,7 @@ def disturb(
 ) -> dict[str, float]:
     """Run a study to its end whatever is killed; when each trial was seen to be finished for the first time."""
     finished: dict[str, float] = {}
-    submission, due = study.submit(), time.monotonic() + draw.uniform(*PAUSE)
+    submission, due, anywhere = study.submit(), time.monotonic() + draw.uniform(*PAUSE), False
     figures.submissions += 1
     while True:
         for cell in CELLS:
@@ -90,11 +90,12 @@ def disturb(
         if code is not None:
             submission = study.submit()
             figures.submissions += 1
-        elif time.monotonic() > due and figures.kills.total() < kills and time.monotonic() < deadline:
+        elif due < time.monotonic() < deadline and figures.kills.total() < kills and (anywhere or study.workers()):
             kind = draw.choice(list(KINDS))
             if KINDS[kind](study, cluster, submission, draw):
                 figures.kills[kind] += 1
-            due = time.monotonic() + draw.uniform(*PAUSE)
+            # Mostly while trials run, else most kills would hit a driver that is about to start.
+            due, anywhere = time.monotonic() + draw.uniform(*PAUSE), draw.random() < 0.25
         time.sleep(0.05)
 
 

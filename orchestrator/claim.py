@@ -49,6 +49,13 @@ class Claim:
         if self.study.read(self.name) is None:
             raise Superseded("Another submitter has taken the study over.")
 
+    def look(self) -> None:
+        """Raises StudyFailed when another submitter is known to run the study; changes nothing."""
+        for name in self._others():
+            other = _read(self.study, name)
+            if other is not None and _same_machine(other) and not _dead(other):
+                raise StudyFailed(_held(self.study, other))
+
     @contextlib.contextmanager
     def hold(self, told: Callable[[str], None]) -> Iterator[None]:
         """Hold the study while the block runs; interrupt this process when it is lost.

@@ -128,13 +128,15 @@ def run_study(options: StudyOptions, sweep: Sweep, layout: Layout, notes: Sequen
     missing = [trial for trial in trials if trial.signature not in settled]
     begun = ledger.begun([trial.signature for trial in missing])
     console.print(_summary(sweep, settled, len(missing), len(begun)), soft_wrap=True)
+    claim = Claim(ledger.storage)
+    if not options.plan:
+        claim.look()  # before Ray is asked for anything
     runner = _runner(options, sweep) if missing else LocalRunner()
     if options.plan:
         plans.show(console, sweep, ledger, missing, results, begun, runner)
         return 0
     tracker = tracking.Tracker(uri, sweep)
     tracker.reach()
-    claim = Claim(ledger.storage)
     with claim.hold(console.print):
         ledger.open(sweep)
         with _narrator(console, layout, sweep, settled) as narrator:

@@ -12,6 +12,7 @@ Run as a script, isolated and without site-packages, so it may import the standa
 
 import array
 import contextlib
+import ctypes
 import fcntl
 import gc
 import hashlib
@@ -21,6 +22,7 @@ import os
 import random
 import runpy
 import shlex
+import signal
 import socket
 import sys
 import tempfile
@@ -30,13 +32,18 @@ from typing import Any
 
 WARM = (
     "ray", "ray._private.workers.default_worker", "ray.train.torch", "ray.tune", "torch",
-    "ray.train.v2._internal.execution.worker_group.worker", "transformers:WhisperModel", "transformers:Wav2Vec2Model",
-    "pyarrow.fs", "pydantic",
+    "ray.train.v2._internal.execution.worker_group.worker", "pyarrow.fs", "pydantic",
 )  # fmt: skip
-"""Modules, and names in modules that load when they are first asked for."""
+"""What every worker imports."""
+MORE = {"transformers": ("transformers:WhisperModel", "transformers:Wav2Vec2Model")}
+"""What workers import if this process, which knows the recipes, has; with names that load when first asked for."""
+WANTED = "L2S_WARM"
 PATIENCE = 60.0
 """Seconds in which a server must be warm; until then its clients wait."""
+IDLE = 60.0
+"""Seconds without a worker after which a server ends."""
 RAYLET = "RAY_RAYLET_PID"
+PR_SET_PDEATHSIG = 1
 
 
 def executable() -> str:
@@ -49,6 +56,11 @@ def executable() -> str:
         '[ -f "$f" ] && exec "$0" -I -S "$f" "$@"; done; exec "$0" "$@"'
     )
     return f"sh -c {shlex.quote(script)} {shlex.quote(sys.executable)}"
+
+
+def environment() -> dict[str, str]:
+    """What the server must be told: modules to import besides those of every worker."""
+    return {WANTED: ",".join(name for module, names in MORE.items() if module in sys.modules for name in names)}
 
 
 def become_worker(arguments: list[str]) -> None:
@@ -72,8 +84,8 @@ def _server() -> socket.socket | None:
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid() or RAYLET not in os.environ:
         return None
-    # Of one raylet and one installation; a server ends with its raylet.
-    key = json.dumps([os.environ[RAYLET], sys.executable, os.environ.get("PYTHONPATH")])
+    # Of one raylet, one installation and one job, whose number Ray reads once, when it is imported.
+    key = json.dumps([os.environ.get(name) for name in (RAYLET, "RAY_JOB_ID", "PYTHONPATH")] + [sys.executable])
     path = folder / hashlib.sha256(key.encode()).hexdigest()[:16]
     refused = path.with_suffix(".refused")
     if (found := _connected(path)) or refused.exists():
@@ -108,7 +120,7 @@ def _connected(path: Path) -> socket.socket | None:
 
 
 def serve(path: Path) -> None:
-    """Fork a worker for each request, until the raylet is gone."""
+    """Fork a worker for each request, until the raylet is gone or nothing was asked for in a while."""
     raylet = Path("/proc") / os.environ[RAYLET]
     if not _warm():
         path.with_suffix(".refused").touch()
@@ -121,7 +133,10 @@ def serve(path: Path) -> None:
     path.with_suffix(".new").rename(path)
     server.settimeout(2)
     children: dict[int, socket.socket] = {}
-    while raylet.exists():
+    needed = time.monotonic()
+    while raylet.exists() and time.monotonic() - needed < IDLE:
+        if children:
+            needed = time.monotonic()
         with contextlib.suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG)[0]) != 0:
                 children.pop(ended).close()
@@ -142,6 +157,8 @@ def serve(path: Path) -> None:
             children[child] = connection
             continue
         os.setpgid(0, 0)  # a raylet kills a worker by its process group
+        # When the server dies its clients end, and Ray takes its workers for dead: so they must be.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         for inherited in (server, connection, *children.values()):
             inherited.close()
         for number, file in enumerate(files):
@@ -165,7 +182,7 @@ def _warm() -> bool:
             return raylet.ActorClassID(os.urandom(raylet.ActorClassID.size()))
 
     true, actor.ActorClassID = actor.ActorClassID, FromTheSystem
-    for name in WARM:
+    for name in [*WARM, *filter(None, os.environ.get(WANTED, "").split(","))]:
         module, _, attribute = name.partition(":")
         loaded = importlib.import_module(module)
         if attribute:

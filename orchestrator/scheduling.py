@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
@@ -32,15 +33,17 @@ class Queue(Searcher):
         slots: Callable[[], int],
         workers: int = 1,
         most_workers: int = 1,
+        paused: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """`trials` in the order in which they should start. `slots` raises ValueError where there are none.
 
-        A slot has room for `workers`; a trial may have up to `most_workers` where slots are left over.
+        A slot has room for `workers`; a trial may have up to `most_workers` where slots are left over. Once a trial
+        has `paused`, for a full storage or another submitter, none is started any more.
         """
         super().__init__()
         self.waiting = list(trials)
         self.preparing, self.ledger, self.listener, self.slots = preparing, ledger, listener, slots
-        self.workers, self.most_workers = workers, most_workers
+        self.workers, self.most_workers, self.paused = workers, most_workers, paused
         self.running: dict[str, int] = {}
         """The slots that each running trial takes."""
         self.room, self.looked, self.lacking = 0, 0.0, ""
@@ -57,7 +60,7 @@ class Queue(Searcher):
         if time.monotonic() - self.looked >= LOOK_EVERY:
             self._look()
             self.looked = time.monotonic()
-        if not self.waiting:
+        if not self.waiting or self.paused:
             return Searcher.FINISHED
         left = self.room - sum(self.running.values())
         ready = [trial for trial in self.waiting if self.preparing.ready(trial)]

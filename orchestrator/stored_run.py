@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 import time
+import uuid
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -34,10 +35,11 @@ class StoredRun:
         self.history = ledger.history(signature)
         self.attempt, self.begun = attempt, time.monotonic()
         self.history.attempts.append(attempt)
-        scratch = tempfile.mkdtemp(prefix="l2s-resume-")
+        # Made if something is fetched to it.
+        scratch = Path(tempfile.gettempdir()) / f"l2s-resume-{uuid.uuid4().hex}"
         weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
         # Now, and not when the recipe asks: another worker may be so far ahead then that it has committed one.
-        self.last = self.checkpoints.latest(Path(scratch))
+        self.last = self.checkpoints.latest(scratch)
         if leads:
             self.trial.write("history.json", self.history.dump())
 

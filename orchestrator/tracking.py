@@ -35,8 +35,12 @@ DELIVERED = "l2s.reports"
 VERSIONS = "l2s.versions"
 DESCRIPTION, COMMIT, SOURCE = "mlflow.note.content", "mlflow.source.git.commit", "mlflow.source.name"
 FILE = "sqlite:///"
-IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
-"""By default a server that is not there takes MLflow minutes to notice."""
+SETTINGS = {
+    # By default a server that is not there takes MLflow minutes to notice.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
 AT_MOST = 100
 """Parameters in one batch, and of metrics a tenth of what MLflow takes."""
 LONGEST_PARAMETER = 6_000
@@ -58,7 +62,7 @@ class Tracker(Listener):
     def __init__(self, uri: str, sweep: Sweep, patience: float = 60.0) -> None:
         """`patience` is the number of seconds that `close` waits for MLflow."""
         self.uri, self.sweep, self.patience = uri, sweep, patience
-        for name, value in IMPATIENCE.items():
+        for name, value in SETTINGS.items():
             os.environ.setdefault(name, value)
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of every migration of a new database
         logging.getLogger("urllib3").setLevel(logging.ERROR)  # and of every retry

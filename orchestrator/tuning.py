@@ -62,7 +62,11 @@ def join(address: str | None, *, fork: bool = False) -> None:
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     # By default Tune takes an interrupt for the end of the study, as if what is missing had been run.
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-    variables = WORKER_ENVIRONMENT | {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    variables = (
+        WORKER_ENVIRONMENT
+        | forking.environment()
+        | {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    )
     if address and (match := re.fullmatch(r"(?:ray://)?([^:/]+):(\d+)", address)):
         try:
             socket.create_connection((match[1], int(match[2])), timeout=5).close()
@@ -152,6 +156,7 @@ class RayRunner:
         everything = ledger.results([trial.signature for trial in sweep.trials])
         ordered = Estimates.of(sweep.axes[0], sweep.trials, everything).longest_first(trials)
         preparing = Preparing(sweep, ordered, gpus=self.resources.gpus)
+        hearing = Hearing({trial.signature: trial for trial in trials}, ledger, listener, self.resources)
         queue = Queue(
             ordered,
             preparing,
@@ -160,8 +165,8 @@ class RayRunner:
             slots=self.slots,
             workers=self.resources.workers,
             most_workers=self.resources.most_workers or 1,
+            paused=hearing.paused,
         )
-        hearing = Hearing({trial.signature: trial for trial in trials}, ledger, listener, self.resources)
         with _scratch() as scratch:
             ray.tune.Tuner(
                 # The Tune actor waits for its workers: with a CPU of its own it could starve them.

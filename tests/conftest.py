@@ -1,5 +1,6 @@
 """What all tests share: shapes are checked at run time, and no test reaches a hub or the user's cache."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -28,7 +29,9 @@ install_import_hook(
 
 import pytest
 import torch
+from mlflow import MlflowClient
 
+from orchestrator.tracking import default_uri
 from trainables import testing
 from trainables.corpora.batching import ByCount, TimeMasking
 from trainables.corpora.common_voice import CommonVoice
@@ -83,3 +86,12 @@ def recipe(release: Path, models: Path) -> DistillL2S:
         masking=TimeMasking(probability=0.05, span=4),
         optimisation=Optimisation(steps=20, warmup=4, learning_rate=1e-3, evaluate_every=5, precision="float32"),
     )
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's, to be copied: it takes a second to make one."""
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    folder = tmp_path_factory.mktemp("mlflow")
+    MlflowClient(default_uri(folder)).search_experiments()
+    return folder / "mlflow.db"

@@ -10,14 +10,12 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from mlflow import MlflowClient
 from moto.server import ThreadedMotoServer
 
 from orchestrator.claim import Claim
 from orchestrator.ledger import Ledger
 from orchestrator.storage import Storage
 from orchestrator.sweep import Sweep, grid
-from orchestrator.tracking import default_uri
 from tests.toy.recipe import Toy
 
 
@@ -118,12 +116,3 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]
             filesystem, path = fsspec.url_to_fs(where)
             if filesystem.exists(path):
                 filesystem.rm(path, recursive=True)
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's, to be copied: it takes a second to make one."""
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    folder = tmp_path_factory.mktemp("mlflow")
-    MlflowClient(default_uri(folder)).search_experiments()
-    return folder / "mlflow.db"

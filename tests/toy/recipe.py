@@ -81,7 +81,9 @@ class Toy(Recipe):
             step, weights = int(state["step"]), state["weights"]
         while step < self.length:
             time.sleep(self.seconds)
-            noise = np.random.default_rng((zlib.crc32(self.language.encode()), int(100 * self.weight), step)).normal(size=16)
+            noise = np.random.default_rng((zlib.crc32(self.language.encode()), int(100 * self.weight), step)).normal(
+                size=16
+            )
             weights, step = 0.9 * weights + noise, step + 1
             self._misbehave(step)
             if step % 2 == 0:

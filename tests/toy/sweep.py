@@ -43,7 +43,9 @@ def plan(options: Options) -> tuple[Sweep, Layout, Sequence[str]]:
         trouble=options.trouble,
     )
     recipes = grid(base, {"language": options.languages, "weight": options.weights})
-    recipes = [r.model_copy(update={"preparing": options.preparing}) if r.language == options.slow else r for r in recipes]
+    recipes = [
+        r.model_copy(update={"preparing": options.preparing}) if r.language == options.slow else r for r in recipes
+    ]
     columns = [Column(f"w{weight:g}", f"λ = {weight:g}", {"weight": weight}) for weight in sorted(options.weights)]
     sweep = Sweep(options.name or "toy", recipes, options.resources(0), axes=("language", "weight"))
     return sweep, Layout("Toy", "language", columns, PUBLISHED, "toy data"), ["A toy."]

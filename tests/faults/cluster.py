@@ -1,0 +1,119 @@
+"""A Ray cluster of two nodes with a processor each, on this machine, whose nodes can be killed like machines."""
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+from tests.faults.processes import MARK, kill, marked, runs, until
+
+ROOT = Path(__file__).parent.parent.parent
+RAY = Path(sys.executable).parent / "ray"
+
+
+def environment(mark: str, cache: Path, **more: str) -> dict[str, str]:
+    """Of a process of the tests."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_", "PYTEST"))}
+    return kept | {
+        MARK: mark,
+        "PYTHONPATH": str(ROOT),
+        "L2S_CACHE": str(cache),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        **more,
+    }
+
+
+class Cluster:
+    """Head and workers, each started by `ray start`."""
+
+    def __init__(self, folder: Path, mark: str) -> None:
+        self.folder, self.mark = folder, mark
+        self.port, self.page, self.client = free_ports(3)
+        self.environment = environment(
+            mark,
+            folder / "cache",
+            RAY_AUTH_MODE="token",
+            RAY_AUTH_TOKEN=secrets.token_hex(16),
+            # A minute, by default, until a process believes that its head is gone.
+            RAY_gcs_rpc_server_reconnect_timeout_s="10",
+        )
+        self.raylets: dict[str, int] = {}
+
+    @property
+    def address(self) -> str:
+        """What a study joins."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def jobs(self) -> str:
+        """Where jobs are submitted to."""
+        return f"http://127.0.0.1:{self.page}"
+
+    def start(self) -> None:
+        """Start what does not run: all of it, or the second node."""
+        if "head" in self.raylets and not runs(self.raylets["head"]):
+            self.kill()
+        if not self.raylets:
+            dashboard = ["--include-dashboard=true", f"--dashboard-port={self.page}"]
+            ports = [f"--port={self.port}", f"--ray-client-server-port={self.client}"]
+            self._start("head", "--head", *ports, *dashboard)
+        if not runs(self.raylets.get("second", 0)):
+            self.add("second")
+
+    def add(self, name: str) -> None:
+        """Start another node."""
+        self._start(name, f"--address={self.address}")
+
+    def kill(self, name: str | None = None) -> None:
+        """All processes of a node at once, or of all nodes."""
+        for node in [name] if name else list(self.raylets):
+            kill(marked(self.mark, L2S_NODE=node))
+            del self.raylets[node]
+
+    def serves_jobs(self) -> bool:
+        """Whether a job can be submitted yet."""
+        try:
+            with urllib.request.urlopen(f"{self.jobs}/api/gcs_healthz", timeout=5) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
+    def _start(self, name: str, *options: str) -> None:
+        command = [RAY, "start", *options, "--node-ip-address=127.0.0.1", "--num-cpus=1", "--disable-usage-stats"]
+        # Its own ports, as two nodes of one machine must have; little memory; a short path, for the sockets in it.
+        command += ["--min-worker-port=0", "--max-worker-port=0", "--object-store-memory=80000000"]
+        command += [f"--temp-dir=/tmp/{self.mark}-{name}"]
+        done = subprocess.run(
+            command,
+            env=self.environment | {"L2S_NODE": name},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            start_new_session=True,
+        )
+        assert done.returncode == 0, done.stdout
+        until(lambda: self._raylet(name), f"the raylet of {name} runs")
+
+    def _raylet(self, name: str) -> bool:
+        for pid in marked(self.mark, L2S_NODE=name):
+            if runs(pid) and Path(f"/proc/{pid}/comm").read_text().strip() == "raylet":
+                self.raylets[name] = pid
+                return True
+        return False
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nobody listens on."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()

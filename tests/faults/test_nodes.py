@@ -1,0 +1,41 @@
+"""Nodes that are lost, the driver and the head among them."""
+
+from tests.faults.cluster import Cluster
+from tests.faults.processes import runs, until
+from tests.faults.study import CELLS, Study, assert_undisturbed
+
+
+def test_a_lost_node_and_a_lost_driver(cluster: Cluster, study: Study, reference: Study) -> None:
+    first = study.submit("--seconds", "0.8")
+    until(lambda: on(study, cluster.raylets["second"], 2), "a trial on the second node has a checkpoint")
+    (victim,) = on(study, cluster.raylets["second"], 2)
+    cluster.kill("second")
+    first.says(f"{victim}: goes on after a worker was lost")
+    cluster.add("second")
+    until(lambda: on(study, cluster.raylets["second"], 2), "a trial has a checkpoint on the node that came later")
+    old = study.workers()
+    first.kill()
+    output = study.submit().ends(0)
+    assert f"(pid {first.process.pid}) is dead; this one goes on in its place" in output
+    assert "from a checkpoint" in output
+    assert_undisturbed(study, reference)
+    assert not any(runs(event.pid) for event in old.values())
+
+
+def test_a_lost_head(cluster: Cluster, study: Study, reference: Study) -> None:
+    """Nothing but the storage goes into the new cluster."""
+    first = study.submit()
+    until(lambda: any(study.at(cell, 4) for cell in CELLS), "a trial has two checkpoints")
+    cluster.kill("head")
+    output = first.ends(1)
+    assert "GCS may have been killed" in output  # Ray's words, as it ends the process
+    assert "Traceback" not in output
+    cluster.kill()
+    cluster.start()
+    assert "from a checkpoint" in study.submit().ends(0)
+    assert_undisturbed(study, reference)
+
+
+def on(study: Study, raylet: int, step: int) -> list[str]:
+    """Trials that run under this raylet and have the checkpoint of a step, and hence one of this start or before."""
+    return [cell for cell, event in study.workers().items() if event.raylet == raylet and study.at(cell, step)]

@@ -1,0 +1,21 @@
+"""A study that is interrupted, or asked to terminate, is left in order."""
+
+import signal
+
+from tests.faults.processes import runs, until
+from tests.faults.study import CELLS, Study, assert_undisturbed
+
+
+def test_interrupts(study: Study, reference: Study) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        submission = study.submit()
+        until(lambda: study.workers() and any(study.at(cell, 2) for cell in CELLS), "a trial has a checkpoint")
+        submission.send(number)
+        output = submission.ends(130, 30)
+        assert "Interrupted. Finished trials and the last checkpoints are kept" in output
+        assert "Traceback" not in output
+        assert not list(study.study.glob("submitter-*"))
+        until(lambda: not any(runs(event.pid) for event in study.events()), "no worker is left", 15)
+        assert study.in_mlflow()["toy"] != "FINISHED"
+    study.submit().ends(0)
+    assert_undisturbed(study, reference)

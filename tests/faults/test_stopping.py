@@ -1,0 +1,24 @@
+"""Trials that a scheduler stops early."""
+
+from tests.faults.processes import runs, until
+from tests.faults.study import CELLS, Study, assert_undisturbed, signature
+
+
+def test_stopped_trials_go_on_without_the_scheduler(study: Study, reference: Study) -> None:
+    first = study.submit("--scheduler", "asha")
+    output = first.ends(0)
+    stopped = [cell for cell in CELLS if study.result(cell)["status"] == "stopped"]
+    assert stopped, output
+    until(lambda: not any(runs(event.pid) for event in study.events()), "no worker is left", 15)
+    for cell in stopped:
+        assert f"{cell}: stopped: worse than others of its row at step" in output
+        assert study.result(cell)["metrics"]["step"] < 8
+        assert [event.what for event in study.events() if event.cell == cell] == ["start"]
+        assert study.in_mlflow()[signature(cell)] == "KILLED"
+    assert (study.study / "table1.md").read_text().count("stopped") == len(stopped)
+    assert f"{len(CELLS) - len(stopped)} finished, {len(stopped)} stopped, 0 to run" in study.submit(
+        "--scheduler", "asha"
+    ).ends(0)
+    output = study.submit().ends(0)
+    assert f"{len(stopped)} to run, {len(stopped)} of them from a checkpoint" in output
+    assert_undisturbed(study, reference)

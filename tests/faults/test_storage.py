@@ -1,0 +1,54 @@
+"""A storage that is full."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.study import Study, assert_undisturbed
+
+
+@pytest.fixture
+def small(study: Study) -> Iterator[Path]:
+    """A file system of four megabytes as the study's storage."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a file system that is full soon")
+    study.storage.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "l2s-small", str(study.storage)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("file systems cannot be mounted here")
+    yield study.storage
+    subprocess.run(["umount", "--lazy", str(study.storage)], check=True)
+
+
+def test_a_full_storage_pauses_the_study(small: Path, study: Study, reference: Study) -> None:
+    """One checkpoint fits, a second beside it does not."""
+    output = study.submit("--ballast", "2500000").ends(1)
+    assert "paused: the storage is full ([Errno 28]" in output
+    assert "Traceback" not in output
+    assert "the same command goes on with them" in output
+    subprocess.run(["mount", "-o", "remount,size=64m", str(small)], check=True)
+    output = study.submit("--ballast", "2500000").ends(0)
+    assert "from a checkpoint" in output
+    assert_undisturbed(study, reference)
+
+
+def test_not_a_byte_is_left(small: Path, study: Study, reference: Study) -> None:
+    """The study cannot even write that it pauses."""
+    submission = study.submit()
+    submission.says("step 4 of 8")
+    filler = small / "filler"
+    with filler.open("wb", buffering=0) as file:
+        try:
+            while file.write(bytes(4096)):
+                pass
+        except OSError:
+            pass
+    output = submission.ends(1)
+    assert "the storage is full" in output
+    assert "Traceback" not in output
+    filler.unlink()
+    study.submit().ends(0)
+    assert_undisturbed(study, reference)
