@@ -3,12 +3,10 @@
 import contextlib
 import os
 import re
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import tyro
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -19,6 +17,7 @@ from orchestrator import tracking
 from orchestrator.claim import Claim
 from orchestrator.events import Chorus, Narrator
 from orchestrator.failures import StudyFailed
+from orchestrator.interrupts import interruptible
 from orchestrator.ledger import Ledger, Result
 from orchestrator.live import LiveTable
 from orchestrator.local import LocalRunner
@@ -88,7 +87,7 @@ def main(
     console = Console(highlight=False)
     complaint = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        with _terminable():
+        with interruptible():
             chosen = tyro.cli(options, args=arguments, description=plan.__doc__)
             sweep, layout, notes = plan(chosen)
             try:
@@ -216,23 +215,6 @@ def _narrator(console: Console, layout: Layout, sweep: Sweep, settled: dict[str,
             yield table
     else:
         yield Narrator(console, sweep.metric, len(sweep.trials), len(settled))
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """Take a request to terminate, such as `ray job stop`'s, as an interrupt: what is open is closed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _runner(options: StudyOptions, sweep: Sweep) -> Runner:

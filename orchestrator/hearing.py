@@ -7,6 +7,7 @@ from typing import Any
 import ray
 import ray.tune
 
+from orchestrator import interrupts
 from orchestrator.events import Listener
 from orchestrator.ledger import Ledger, Result
 from orchestrator.sweep import Resources, Trial
@@ -33,7 +34,8 @@ class Hearing(ray.tune.Callback):
         return ray.tune.Callback, ()
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
-        """Watch over trials that do not begin."""
+        """Watch over trials that do not begin, and over who wants the study to end."""
+        interrupts.check()
         now = time.monotonic()
         for signature, begun in list(self.starting.items()):
             if now - begun > PATIENCE:

@@ -8,6 +8,7 @@ from typing import Any
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from orchestrator import interrupts
 from orchestrator.events import Listener
 from orchestrator.ledger import Ledger, Result
 from orchestrator.preparing import Preparing
@@ -57,6 +58,7 @@ class Queue(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """See `Searcher`: the signature of a trial, or None for not now."""
+        interrupts.check()
         if time.monotonic() - self.looked >= LOOK_EVERY:
             self._look()
             self.looked = time.monotonic()

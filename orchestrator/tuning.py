@@ -41,12 +41,8 @@ WORKER_ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
 }
-PASSED_ON = (
-    "L2S_CACHE", "HF_HUB_OFFLINE", "HF_HOME",
-    # Of the storage. They travel to the workers of this job, and are written nowhere.
-    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_ENDPOINT_URL",
-    "AWS_EC2_METADATA_DISABLED", "GOOGLE_APPLICATION_CREDENTIALS",
-)  # fmt: skip
+PASSED_ON = ("L2S_CACHE", "HF_HUB_OFFLINE", "HF_HOME")
+"""Never credentials: Ray logs what it passes on. A node has its own, and a cluster started here inherits ours."""
 
 
 def join(address: str | None, *, fork: bool = False) -> None:
@@ -73,7 +69,7 @@ def join(address: str | None, *, fork: bool = False) -> None:
         except OSError as error:  # Ray itself would try for minutes
             raise ValueError(f"A Ray cluster must run at {address}, but none does: {error}") from error
     own = address is None and "RAY_ADDRESS" not in os.environ
-    terminated = signal.getsignal(signal.SIGTERM)
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
             # Never a cluster that happens to run on this machine: somebody else's work is on it.
@@ -86,7 +82,7 @@ def join(address: str | None, *, fork: bool = False) -> None:
     except ConnectionError as error:
         raise ValueError(f"A Ray cluster must run at {address}, but none does: {error}") from error
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, terminated)  # Ray's own handler prints a stack and ends the process at once
+        signal.signal(signal.SIGTERM, handler)  # Ray's own handler prints a stack and ends the process at once
     # The listeners tell of a failure in one line; Tune would print every process's stack.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 

@@ -5,7 +5,6 @@ import secrets
 import socket
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 
 from tests.faults.processes import MARK, kill, marked, runs, until
@@ -74,12 +73,9 @@ class Cluster:
             del self.raylets[node]
 
     def serves_jobs(self) -> bool:
-        """Whether a job can be submitted yet."""
-        try:
-            with urllib.request.urlopen(f"{self.jobs}/api/gcs_healthz", timeout=5) as answer:
-                return answer.status == 200
-        except OSError:
-            return False
+        """Whether a job can be submitted yet: the page is there some seconds before what starts jobs."""
+        command = [str(RAY), "job", "submit", "--address", self.jobs, "--", "true"]
+        return subprocess.run(command, env=self.environment, capture_output=True, timeout=60).returncode == 0
 
     def _start(self, name: str, *options: str) -> None:
         command = [RAY, "start", *options, "--node-ip-address=127.0.0.1", "--num-cpus=1", "--disable-usage-stats"]
