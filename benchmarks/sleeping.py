@@ -5,6 +5,9 @@ import time
 from pathlib import Path
 from typing import Annotated
 
+import torch  # noqa: F401
+from transformers import Wav2Vec2Model, WhisperModel  # noqa: F401
+
 from trainables.config import Location, Preparation, Where
 from trainables.recipes.recipe import Recipe
 from trainables.run import LocalRun, Run
@@ -37,9 +40,6 @@ class Sleeping(Recipe):
 
     def run(self, run: Run) -> dict[str, float]:
         """See `Recipe`."""
-        import torch  # noqa: F401
-        from transformers import Wav2Vec2Model, WhisperModel  # noqa: F401
-
         begun = time.time()
         time.sleep(self.duration)
         run.report({"valid_cer": 0.0}, step=1)
