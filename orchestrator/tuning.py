@@ -53,6 +53,8 @@ def join(address: str | None, *, fork: bool = False) -> None:
     Raises ValueError when there is no cluster at `address`.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # A job's own environment may name the same variables: Ray refuses that, though the values are the same.
+    os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
     # Tune writes and prints nothing of its own: the ledger and the listeners do.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
