@@ -87,7 +87,7 @@ class Claim:
             # Both were written before either was listed: the smaller stays, unless the other runs already.
             if min(others) < self.name or time.monotonic() > deadline:
                 self.study.delete(self.name)
-                raise StudyFailed(_held(self.study, json.loads(self.study.read(min(others)) or "{}")))
+                raise StudyFailed(_held(self.study, _read(self.study, min(others)) or {}))
             time.sleep(0.2)
 
     def _others(self) -> list[str]:

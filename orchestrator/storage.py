@@ -15,6 +15,8 @@ from pyarrow import fs
 
 AT_ONCE = 32
 """Requests under way at once, where many small files are read."""
+READINGS = 8
+"""Times that a file is read which others write all the while."""
 SECRET = re.compile(
     r"(?<=://)[^/\s]*@|(?<=[?&])[^=&\s]*(?:key|token|secret|password|signature)[^=&\s]*=[^&\s]*&?", re.IGNORECASE
 )
@@ -74,11 +76,17 @@ class Storage:
 
     def read(self, name: str) -> str | None:
         """A file's text, or None where there is no such file. Damaged bytes are for the reader to notice."""
+        path, data = f"{self.path}/{name}", b""
         try:
-            with self.filesystem.open_input_stream(f"{self.path}/{name}") as stream:
-                return stream.read().decode(errors="replace")
+            for _ in range(READINGS):
+                with self.filesystem.open_input_stream(path) as stream:
+                    data = stream.read()
+                # An object store is asked for the size, then for so many bytes: of a newer object, if there is one now.
+                if self.local or self.filesystem.get_file_info(path).size in (len(data), None):
+                    break
         except FileNotFoundError:
             return None
+        return data.decode(errors="replace")
 
     def read_all(self, names: Sequence[str]) -> list[str | None]:
         """Many small files, side by side where each is a request."""

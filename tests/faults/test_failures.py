@@ -1,5 +1,6 @@
 """What cannot work fails with its reason, and nothing else does."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -13,7 +14,21 @@ def test_a_job_that_fails_and_is_tried_again(cluster: Cluster, study: Study, ref
     until(cluster.serves_jobs, "the cluster takes jobs")
     study.address = None
     options = [option for option in study.command()[2:] if option != "--local"]
-    job = [str(RAY), "job", "submit", "--address", cluster.jobs, "--", sys.executable, study.command()[1], *options]
+    # The study passes this variable on too, which Ray takes for a conflict unless it is told otherwise.
+    named = json.dumps({"env_vars": {"L2S_CACHE": study.environment["L2S_CACHE"]}})
+    job = [
+        str(RAY),
+        "job",
+        "submit",
+        "--address",
+        cluster.jobs,
+        "--runtime-env-json",
+        named,
+        "--",
+        sys.executable,
+        study.command()[1],
+        *options,
+    ]
     reason = "ZeroDivisionError: this recipe always raises"
 
     output = study.launch([*job, "--languages", "cs", "--trouble", "raise", "--retries", "1"]).ends(1)

@@ -1,4 +1,7 @@
+import json
 import pickle
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +79,30 @@ def test_a_file_of_an_object_store_appears_whole_or_not_at_all(s3: str, monkeypa
     found = storage.filesystem.get_file_info(fs.FileSelector(storage.path, recursive=True))
     assert [info.base_name for info in found] == ["result.json"]
     assert storage.read("result.json") == "first"
+
+
+def test_a_file_that_grows_is_read_whole(storage: Storage) -> None:
+    """An object store that is asked for the size of one version sends so many bytes of the next."""
+    storage.write("history.json", json.dumps([0]))
+    done = threading.Event()
+
+    def write() -> None:
+        count = 1
+        while not done.is_set():
+            count += 1
+            storage.write("history.json", json.dumps([0] * count))
+            time.sleep(0.01)  # a file that never rests cannot be read
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    lengths = [1]
+    try:
+        while lengths[-1] < 40:
+            lengths.append(len(json.loads(storage.read("history.json") or "")))
+    finally:
+        done.set()
+        writer.join()
+    assert lengths == sorted(lengths)
 
 
 def test_what_a_dead_writer_left_is_not_listed(tmp_path: Path) -> None:
