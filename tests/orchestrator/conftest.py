@@ -1,7 +1,10 @@
 """Studies of toys, and storages of every kind to keep them on."""
 
+import contextlib
 import http.server
-import logging
+import socket
+import subprocess
+import sys
 import threading
 import urllib.request
 import uuid
@@ -10,12 +13,13 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from moto.server import ThreadedMotoServer
 
 from orchestrator.claim import Claim
 from orchestrator.ledger import Ledger
 from orchestrator.storage import Storage
 from orchestrator.sweep import Sweep, grid
+from tests.faults.cluster import free_ports
+from tests.faults.processes import until
 from tests.toy.recipe import Toy
 
 
@@ -48,12 +52,22 @@ def claim(ledger: Ledger) -> Iterator[Claim]:
 
 @pytest.fixture(scope="session")
 def _moto() -> Iterator[str]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    """An S3 in a process of its own: Arrow waits three seconds for an answer, and imports here can take longer."""
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: _answers(port), "the S3 answers")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
+        return True
+    return False
 
 
 @pytest.fixture
