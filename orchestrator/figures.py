@@ -117,7 +117,7 @@ def by_weight(layout: Layout, evidence: Evidence, axis: str) -> Figure | None:
         figure.supylabel(f"{layout.metric.upper()} (%), with 95 % intervals")
         if len(lines) > 1:
             _legend(figure, panels[0])
-    return figure
+        return _settled(figure)
 
 
 def curves(layout: Layout, row: Any, evidence: Evidence, histories: Mapping[str, History]) -> Figure | None:
@@ -149,7 +149,7 @@ def curves(layout: Layout, row: Any, evidence: Evidence, histories: Mapping[str,
         panel.yaxis.set_minor_formatter(NullFormatter())
         panel.grid(axis="y")
         _legend(figure, panel)
-    return figure
+        return _settled(figure)
 
 
 def clouds(layout: Layout, evidence: Evidence, ledger: Ledger) -> list[Cloud]:
@@ -205,7 +205,7 @@ def density(groups: Sequence[Cloud]) -> Figure | None:
         panel.set_xlabel("length of the ground truth (characters)")
         panel.set_ylabel("prediction density (share of non-blank frames)")
         _legend(figure, panel)
-    return figure
+        return _settled(figure)
 
 
 @contextmanager
@@ -279,3 +279,10 @@ def _legend(figure: Figure, panel: Axes) -> None:
     columns = 1 if max(map(len, labels)) > 24 else 3
     labels = [textwrap.fill(label, 60) for label in labels]
     figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+
+
+def _settled(figure: Figure) -> Figure:
+    """With everything in its place: the layout is found once, not for each file."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    return figure
