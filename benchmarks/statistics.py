@@ -118,17 +118,17 @@ def tails(comparison: Comparison) -> float:
 
 
 def timed(rows: int, columns: int, blocks: int | None) -> float:
-    """Seconds for a table whose cells have 2 000 utterances, each a block or from so many speakers."""
+    """Seconds of one core for a table whose cells have 2 000 utterances, each a block or from so many speakers."""
     random = np.random.default_rng(0)
     lengths = random.integers(15, 80, 2000)
     of = np.arange(2000) if blocks is None else np.arange(2000) % blocks
     table = [
         [Counts(random.binomial(lengths, RATE), lengths, of, "speaker") for _ in range(columns)] for _ in range(rows)
     ]
-    begun = time.perf_counter()
+    begun = time.process_time()  # whatever else this machine does
     for row in table:
         assess(row, row[0])
-    return round(time.perf_counter() - begun, 2)
+    return round(time.process_time() - begun, 2)
 
 
 def report(settings: Sequence[Setting], seconds: dict[str, float]) -> bool:
@@ -143,7 +143,7 @@ def report(settings: Sequence[Setting], seconds: dict[str, float]) -> bool:
     console = Console(width=110)
     console.print(table)
     for name, value in seconds.items():
-        console.print(f"20 × 5 table, 10 000 replications, {name}: {value:.2f} s (target {SECONDS:g} s)")
+        console.print(f"20 × 5 table, 10 000 replications, {name}: {value:.2f} s of one core (target {SECONDS:g} s)")
     met = all(s.met for s in settings) and all(value <= SECONDS for value in seconds.values())
     found = {"seconds": seconds, "settings": [asdict(s) for s in settings]}
     print(json.dumps({"benchmark": "statistics", "met": met, **found}))

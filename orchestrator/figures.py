@@ -99,7 +99,7 @@ def by_weight(layout: Layout, evidence: Evidence, axis: str) -> Figure | None:
         return None
     names, weights = _names(layout), sorted({c.where[axis] for columns in lines.values() for c in columns})
     with _style():
-        figure, panels = _panels(len(drawn))
+        figure, panels = _panels(len(drawn), 2 if len(lines) > 1 else PANELS)
         for panel, (row, found) in zip(panels, drawn.items(), strict=True):
             for i, (label, points) in enumerate(found.items()):
                 colour, dashes, marker = LINES[i % len(LINES)]
@@ -116,7 +116,7 @@ def by_weight(layout: Layout, evidence: Evidence, axis: str) -> Figure | None:
         figure.supxlabel("λ")
         figure.supylabel(f"{layout.metric.upper()} (%), with 95 % intervals")
         if len(lines) > 1:
-            _legend(figure, panels[0])
+            _legend(figure, panels[0], "upper")
         return _settled(figure)
 
 
@@ -264,21 +264,23 @@ def _rate(cell: Cell, layout: Layout) -> float | None:
     return sum(rates) / len(rates) if rates else None
 
 
-def _panels(count: int) -> tuple[Figure, list[Axes]]:
-    across = min(PANELS, count)
+def _panels(count: int, most: int) -> tuple[Figure, list[Axes]]:
+    across = count if count < 3 else 2 if count <= 4 else most
     down = -(-count // across)
-    figure = Figure(figsize=(WIDTH, max(2.2, down + 0.4)), layout="constrained")
+    height = 3.3 / (across + 0.3)
+    figure = Figure(figsize=(WIDTH, max(2.2, height * down + 0.4)), layout="constrained")
     panels = figure.subplots(down, across, squeeze=False).ravel().tolist()
     for panel in panels[count:]:
         panel.remove()
     return figure, panels[:count]
 
 
-def _legend(figure: Figure, panel: Axes) -> None:
+def _legend(figure: Figure, panel: Axes, where: str = "lower") -> None:
     handles, labels = panel.get_legend_handles_labels()
-    columns = 1 if max(map(len, labels)) > 24 else 3
-    labels = [textwrap.fill(label, 60) for label in labels]
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+    # About 66 characters go into a line, of which a handle takes ten.
+    columns = min(3, max(1, 66 // (max(map(len, labels)) + 10)))
+    labels = [textwrap.fill(label, 56) for label in labels]
+    figure.legend(handles, labels, loc=f"outside {where} center", ncols=columns)
 
 
 def _settled(figure: Figure) -> Figure:
