@@ -20,8 +20,8 @@ from trainables.losses.distances import AbsoluteError, Cosine, SmoothL1
 from trainables.losses.regression import AlignedRegression
 from trainables.losses.transport import OptimalTransport
 from trainables.recipes.distill_l2s import DistillL2S
-from trainables.teachers.controls import ShuffledTranscripts, TrainedAlong
 from trainables.teachers.language_model import RandomLanguageModel
+from trainables.teachers.variants import ShuffledTranscripts, TrainedAlong
 
 LANGUAGES = ("cs", "ro")
 

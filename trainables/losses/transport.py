@@ -1,7 +1,8 @@
 """Distillation by optimal transport: no alignment is given, the cheapest one is found.
 
 Lu et al., *Cross-Modal Alignment with Optimal Transport for CTC-Based ASR* (ASRU 2023), with the iterations of
-Cuturi, *Sinkhorn Distances* (NeurIPS 2013), in the log domain (Peyré & Cuturi, *Computational Optimal Transport*, §4.4).
+Cuturi, *Sinkhorn Distances* (NeurIPS 2013), in the log domain (Peyré & Cuturi, *Computational Optimal
+Transport*, §4.4).
 """
 
 from typing import Annotated, Literal

@@ -35,9 +35,9 @@ from trainables.recipes.recipe import Recipe
 from trainables.run import Run
 from trainables.sequences import Sequences
 from trainables.students.ctc import CTCModel, CTCStudent, Encoded
-from trainables.teachers.controls import Teacher
 from trainables.teachers.features import CachedFeatures, FeaturePreparation
 from trainables.teachers.language_model import TextEncoder
+from trainables.teachers.variants import Teacher
 from trainables.training import Losses, Task, World, evaluating, fit
 
 Distillation = Annotated[AlignedRegression | OptimalTransport, Field(discriminator="kind")]

@@ -15,7 +15,7 @@ from trainables.config import Preparation, digest
 from trainables.corpora.batching import FeatureSource, Indices
 from trainables.corpora.prepared import PreparedSplit, SplitPreparation
 from trainables.sequences import Sequences
-from trainables.teachers.language_model import FrozenLanguageModel, TextTeacher
+from trainables.teachers.language_model import FrozenLanguageModel, TextEncoder
 
 FORMAT = 1
 TEXTS_AT_ONCE = 64
@@ -109,7 +109,7 @@ class CachedFeatures:
 class OnlineFeatures:
     """A feature source that asks the teacher each time."""
 
-    teacher: TextTeacher
+    teacher: TextEncoder
     split: PreparedSplit
 
     def __call__(self, indices: Indices) -> Sequences:
