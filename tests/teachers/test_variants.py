@@ -1,9 +1,11 @@
+import json
 import shutil
 
 import numpy as np
 import pytest
 import torch
 from pydantic import TypeAdapter
+from transformers import XLMRobertaConfig
 
 from trainables.corpora.common_voice import CommonVoice
 from trainables.corpora.prepared import PreparedSplit, SplitPreparation
@@ -80,6 +82,38 @@ def test_a_teacher_that_is_trained_along_has_gradients_and_dropout(bert):
     first.values.sum().backward()
     assert teacher.encoder.get_input_embeddings().weight.grad is not None
     assert torch.equal(teacher.eval()(TEXTS).values, RandomLanguageModel(model=bert).build()(TEXTS).values)
+
+
+@pytest.mark.parametrize("family", ["bert", "xlm-roberta"])
+def test_embeddings_that_are_never_read_can_go(bert, tmp_path, family):
+    """XLM-R counts positions from the padding's number: it must not move."""
+    if family == "xlm-roberta":
+        shutil.copytree(bert, tmp_path / family)
+        sizes = json.loads((tmp_path / family / "config.json").read_text())
+        sizes = {k: v for k, v in sizes.items() if k not in ("model_type", "architectures")}
+        XLMRobertaConfig(**{**sizes, "max_position_embeddings": 80}).save_pretrained(tmp_path / family)
+        bert = str(tmp_path / family)
+    whole, part = (TrainedAlong(model=bert).build() for _ in range(2))
+    part.restrict_to(["cafe", "a"])
+    histories = []
+    for teacher in (whole, part):
+        optimiser, history = torch.optim.AdamW(teacher.parameters(), lr=0.1), []
+        for step in range(4):
+            torch.manual_seed(step)
+            loss = teacher.train()(["a", "cafe"]).values.square().sum(dim=2).sqrt().mean()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(teacher.parameters(), 1.0)
+            optimiser.step()
+            optimiser.zero_grad()
+            history.append(loss.detach())
+        histories.append(torch.stack(history))
+    torch.testing.assert_close(histories[0], histories[1])
+    assert histories[0][0] != histories[0][-1]
+    # The special ones, the space and the letters a, c, e, f, of 15.
+    assert part.encoder.get_input_embeddings().weight.shape == (4 + 1 + 4, 12)
+    assert part.encoder.get_input_embeddings().padding_idx == whole.encoder.get_input_embeddings().padding_idx
+    with pytest.raises(IndexError):
+        part(["bead"])
 
 
 @pytest.mark.parametrize("teacher", [RandomLanguageModel, TrainedAlong])

@@ -110,6 +110,8 @@ class DistillL2S(Recipe):
         source = self.teacher.source(CachedFeatures(features.build()), len(train)) if features else None
         torch.manual_seed(self.seed)
         task = self.task(vocabulary)
+        if task.online is not None:
+            task.online.restrict_to(train.texts)
         loader = Loader(train, vocabulary, source, self.masking)
         progress = fit(
             task,

@@ -158,14 +158,30 @@ class TextEncoder(nn.Module):
         if -layer > encoder.config.num_hidden_layers:
             raise ValueError(f"`layer` must be from {-encoder.config.num_hidden_layers} to 0, but is {layer} instead.")
         self.encoder, self.tokenizer, self.layer = encoder, tokenizer, layer
+        self.rows: Tensor | None
+        self.register_buffer("rows", None, persistent=False)
+
+    def restrict_to(self, texts: Sequence[str]) -> None:
+        """Drop the embeddings of all tokens that are not in `texts`, the only ones that will be read from now on.
+
+        Nothing else changes: unread rows have no gradient. Of a multilingual encoder they are most of the weights.
+        """
+        found = {token for row in self.tokenizer(list(texts), truncation=True)["input_ids"] for token in row}
+        table = self.encoder.get_input_embeddings()
+        assert isinstance(table, nn.Embedding)
+        # XLM-R counts positions from the padding's number, which must stay what it is.
+        kept = torch.tensor(sorted(found | set(range((table.padding_idx or 0) + 1))))
+        self.rows = torch.full((table.num_embeddings,), -1).index_put((kept,), torch.arange(len(kept)))
+        weight = table.weight.detach()[kept]
+        smaller = nn.Embedding.from_pretrained(weight, freeze=False, padding_idx=table.padding_idx)
+        self.encoder.set_input_embeddings(smaller)
 
     def forward(self, texts: Sequence[str]) -> Sequences:
         """Hidden states (batch, tokens, features) of normalised transcripts, special tokens included."""
         device = next(self.encoder.parameters()).device
         tokens = self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt").to(device)
-        output = self.encoder(
-            input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"], output_hidden_states=True
-        )
+        numbers = tokens["input_ids"] if self.rows is None else self.rows[tokens["input_ids"]]
+        output = self.encoder(input_ids=numbers, attention_mask=tokens["attention_mask"], output_hidden_states=True)
         hidden: Float[Tensor, "batch tokens features"] = output.hidden_states[self.layer - 1]
         return Sequences(hidden, tokens["attention_mask"].sum(dim=1)).zero_padded()
 
