@@ -5,7 +5,7 @@ language model has over the transcript: L = L_CTC + λ · L_KD (eq. 14).
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Literal
@@ -109,9 +109,7 @@ class DistillL2S(Recipe):
         features = self.features()
         source = self.teacher.source(CachedFeatures(features.build()), len(train)) if features else None
         torch.manual_seed(self.seed)
-        task = self.task(vocabulary)
-        if task.online is not None:
-            task.online.restrict_to(train.texts)
+        task = self.task(vocabulary, train.texts)
         loader = Loader(train, vocabulary, source, self.masking)
         progress = fit(
             task,
@@ -150,18 +148,20 @@ class DistillL2S(Recipe):
             masking=self.masking,
             teacher=self.teacher.features() if self.features() else None,
         )
-        task = self.task(probe.VOCABULARY)
+        task = self.task(probe.VOCABULARY, [text for batch in batches for text in batch.texts])
         parameters = float(sum(parameter.numel() for parameter in task.parameters()))
         return {"seconds": probe.seconds_per_step(task, batches, self.optimisation), "parameters": parameters}
 
-    def task(self, vocabulary: CharacterVocabulary) -> "DistillL2STask":
-        """The student with its losses."""
+    def task(self, vocabulary: CharacterVocabulary, texts: Sequence[str] | None = None) -> "DistillL2STask":
+        """The student with its losses. `texts` are all that it will be trained on, where that is known."""
         student = self.student.build(vocabulary)
         if not self.weight:
             return DistillL2STask(student, vocabulary)
         dropped = (vocabulary.blank, vocabulary.unknown)
         distillation = self.distillation.build(student=student.width, teacher=self.teacher.features(), dropped=dropped)
         online = None if self.teacher.cached() else self.teacher.build()
+        if online is not None and texts is not None:
+            online.restrict_to(texts)
         return DistillL2STask(student, vocabulary, distillation, self.weight, online)
 
     def _evaluation(self, split: PreparedSplit, vocabulary: CharacterVocabulary, world: World) -> Iterator[Batch]:
