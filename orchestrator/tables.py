@@ -43,6 +43,15 @@ class Layout:
     """What the results are on; it stands in the title and in the CSV."""
     metric: str = "cer"
     """Of the test split, in percent."""
+    baseline: str | None = None
+    """Name of the column that the others of a row are compared with."""
+    repetition: str = "seed"
+    """The field that tells apart the trials of a cell, those of equal value being run under like conditions."""
+
+    def __post_init__(self) -> None:
+        names = [column.name for column in self.columns]
+        if self.baseline is not None and self.baseline not in names:
+            raise ValueError(f"`baseline` must be a column, one of {', '.join(names)}, but is {self.baseline!r}.")
 
 
 @dataclass(frozen=True)

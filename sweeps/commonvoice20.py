@@ -167,7 +167,8 @@ def layout(options: Options, data: str) -> Layout:
             Column("finetune_0", "tuned λ = 0", _distilled(0.0)),
             *columns,
         ]
-    return Layout("Table 1 of Distill-L2S, CER (%)", "corpus.language", columns, PUBLISHED, data)
+    baseline = "finetune_0" if 0 in options.weights else None
+    return Layout("Table 1 of Distill-L2S, CER (%)", "corpus.language", columns, PUBLISHED, data, baseline=baseline)
 
 
 def _distilled(weight: float) -> dict[str, object]:
