@@ -3,64 +3,17 @@
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCTC, AutoProcessor, pipeline
 
-from trainables import testing
-from trainables.batch import Batch
-from trainables.corpora.text import CharacterVocabulary
-from trainables.decoding import greedy
+from tests.exported import VOCABULARY, Exported, kept, ours, text_of, trained, waveforms
 from trainables.export import export
-from trainables.recipes.distill_l2s import keep
-from trainables.run import LocalRun
-from trainables.sequences import Sequences
-from trainables.students.ctc import FAMILIES, CTCModel, CTCStudent, Pretrained, Scratch
+from trainables.students.ctc import FAMILIES, CTCStudent, Pretrained, Scratch
 
 # transformers gives WavLM's attention masks of two types, of which torch warns.
 pytestmark = pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask:UserWarning")
-
-VOCABULARY = CharacterVocabulary.of(["abcdefghij "])
-
-
-def trained(student: CTCStudent) -> CTCModel:
-    """As if trained: outputs of every kind, the unknown token among them."""
-    torch.manual_seed(1)
-    model = student.build(VOCABULARY).eval()
-    with torch.no_grad():
-        model.head.weight.mul_(20)
-        model.head.bias.sub_(ours(model, waveforms()[-1:]).values.mean(dim=(0, 1)))
-    return model
-
-
-def kept(model: CTCModel, folder: Path) -> Path:
-    keep(LocalRun(folder), model.state_dict(), VOCABULARY, pa.table({}))
-    return folder / "student.safetensors"
-
-
-def waveforms() -> list[torch.Tensor]:
-    torch.manual_seed(2)
-    return [0.05 + 0.1 * torch.randn(int(16_000 * seconds)) for seconds in (0.5, 1.23, 2.0)]
-
-
-def ours(model: CTCModel, audio: list[torch.Tensor]) -> Any:
-    none = Sequences.stack([torch.tensor([0])] * len(audio))
-    with torch.no_grad():
-        names = ("",) * len(audio)
-        return model(Batch(names, Sequences.stack(audio), none, torch.ones(len(audio)), names)).logits
-
-
-class Exported:
-    """A student of a family, and what became of it."""
-
-    def __init__(self, family: str, folder: Path) -> None:
-        self.family = family
-        self.student = CTCStudent(encoder=Pretrained(model=str(testing.speech_encoder(family, folder / "encoder"))))
-        self.model = trained(self.student)
-        self.weights, self.folder = kept(self.model, folder / "run"), folder / "exported"
-        self.loaded_by = export(self.student, self.weights, self.folder)
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -85,14 +38,13 @@ def test_the_pipeline_gives_the_text_of_our_decoding(exported: Exported) -> None
     recognise: Any = pipeline("automatic-speech-recognition", model=str(exported.folder))
     emitted = set()
     for audio in waveforms():
-        logits = ours(exported.model, [audio])
-        (text,) = greedy(logits.values.argmax(dim=2), logits.lengths, VOCABULARY)
+        text = text_of(exported.model, audio)
         # Between two delimiters with a blank in between it writes two spaces.
         theirs = " ".join(recognise(audio.numpy())["text"].split())
         if exported.family == "wav2vec2-bert" and len(audio) > 8_000:
             theirs = theirs[: len(text)]  # what it reads in the padding of the last frame
         assert theirs == text
-        emitted |= set(logits.values.argmax(dim=2).flatten().tolist())
+        emitted |= set(ours(exported.model, [audio]).values.argmax(dim=2).flatten().tolist())
     assert {VOCABULARY.unknown, VOCABULARY.blank, VOCABULARY.tokens.index("|")} <= emitted
 
 

@@ -5,10 +5,9 @@ import pytest
 import soundfile
 import torch
 
-from tests.test_export import VOCABULARY, Exported, ours, waveforms
+from tests.exported import Exported, text_of, waveforms
 from trainables import testing
 from trainables.corpora.audio import SAMPLE_RATE, decode
-from trainables.decoding import greedy
 from trainables.students.ctc import FAMILIES
 from trainables.training import World
 from trainables.transcribe import main
@@ -27,9 +26,7 @@ def whisper(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 
 def expected(exported: Exported, file: Path) -> str:
-    logits = ours(exported.model, [torch.from_numpy(decode(file, longest=60).astype(np.float32) / 32768)])
-    (text,) = greedy(logits.values.argmax(dim=2), logits.lengths, VOCABULARY)
-    return text
+    return text_of(exported.model, torch.from_numpy(decode(file, longest=60).astype(np.float32) / 32768))
 
 
 def write(file: Path, *, seconds: float = 2.0, rate: int = SAMPLE_RATE, channels: int = 1) -> Path:

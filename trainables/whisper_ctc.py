@@ -3,6 +3,8 @@
 Importing this module makes `AutoModelForCTC`, and so `pipeline("automatic-speech-recognition")`, know it.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCTC, PretrainedConfig, PreTrainedModel, WhisperConfig
@@ -29,7 +31,9 @@ class WhisperCTCConfig(WhisperConfig):
     @classmethod
     def of(cls, config: PretrainedConfig) -> "WhisperCTCConfig":
         """What of a Whisper's config says anything about its encoder and a head over `vocab_size` tokens."""
-        return cls(**{name: getattr(config, name) for name in KEPT}, is_encoder_decoder=False)
+        fields: dict[str, Any] = {name: getattr(config, name) for name in KEPT}
+        # transformers checks that the decoder, which there is not, starts with a token of the vocabulary.
+        return cls(**fields | {"is_encoder_decoder": False, "decoder_start_token_id": config.pad_token_id})
 
     @property
     def inputs_to_logits_ratio(self) -> int:
