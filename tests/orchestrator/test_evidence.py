@@ -8,7 +8,7 @@ from pyarrow import parquet
 
 from orchestrator.claim import Claim
 from orchestrator.events import Listener
-from orchestrator.evidence import SPEAKERS, Evidence, counts, utterances
+from orchestrator.evidence import SPEAKERS, Evidence, utterances
 from orchestrator.ledger import Ledger, Result
 from orchestrator.local import LocalRunner
 from orchestrator.statistics import Counts, compare, holm, interval
@@ -218,12 +218,3 @@ def test_a_trained_cell_is_counted_as_it_was_tested(recipe: DistillL2S, tmp_path
 def test_a_baseline_is_a_column() -> None:
     with pytest.raises(ValueError, match=r"one of w0, w0\.5, w1, but is 'w2'"):
         Layout("", "language", COLUMNS, PUBLISHED, "", baseline="w2")
-
-
-def test_one_trials_counts_need_no_table(trials: list[Trial], storage: Storage, tmp_path: Path) -> None:
-    ledger = Ledger(storage)
-    keep(ledger, tmp_path, trials[0], transcripts(drawn(0)))
-    found = counts(ledger, trials[0].signature, "wer")
-    assert found is not None
-    assert found.errors.size == len(IDS)
-    assert counts(ledger, trials[1].signature) is None
