@@ -10,6 +10,7 @@ has a header and no quoting; columns came and went, the three used here are in e
 """
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from functools import cache
@@ -56,6 +57,19 @@ class CommonVoice(Config):
         """What this data is called in tables: the line in `RELEASE.txt`, or the name of the root folder."""
         label = Path(self.root) / "RELEASE.txt"
         return label.read_text(encoding="utf-8").strip() if label.is_file() else Path(self.root).resolve().name
+
+    def licence(self) -> str:
+        """Of the recordings: what `SOURCES.json` says of the packages they come from, or CC0-1.0, Common Voice's own.
+
+        Raises ValueError when the root is not there: a name alone does not tell.
+        """
+        if not Path(self.root).is_dir():
+            raise ValueError(f"The data root must be a folder with Common Voice locales, but {self.root} is none.")
+        sources = Path(self.root) / "SOURCES.json"
+        if not sources.is_file():
+            return "CC0-1.0"
+        packages = json.loads(sources.read_text(encoding="utf-8"))["packages"]
+        return ", ".join(sorted({package["licence"] for package in packages}))
 
     def fingerprint(self) -> str:
         """Digest of the three TSV files and of the names and sizes of the clips that they name."""
