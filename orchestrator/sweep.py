@@ -91,6 +91,39 @@ def type_name(recipe: Any) -> str:
     return f"{type(recipe).__module__}:{type(recipe).__qualname__}"
 
 
+class Described(Protocol):
+    """What tables and reports know of a trial: its name and its fields, never its recipe."""
+
+    @property
+    def signature(self) -> str:
+        """The trial's name."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """What a person calls it."""
+        ...
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """The recipe's fields by dotted path."""
+        ...
+
+
+@dataclass(frozen=True)
+class StoredTrial:
+    """A trial as a study's ledger describes it, to whoever cannot load its recipe."""
+
+    signature: str
+    label: str
+    fields: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, signature: str, description: Mapping[str, Any]) -> "StoredTrial":
+        """From what `Trial.describe` gave; one that an older version wrote has no label."""
+        return cls(signature, description.get("label", signature), dict(_flatten(description["fields"], "")))
+
+
 @dataclass(frozen=True)
 class Trial:
     """One recipe of a study."""
@@ -120,7 +153,8 @@ class Trial:
 
     def describe(self) -> dict[str, Any]:
         """JSON from which `load` makes the recipe again, in a process that has imported nothing yet."""
-        return {"type": type_name(self.recipe), "fields": json.loads(self.recipe.model_dump_json())}  # pyright: ignore
+        fields = json.loads(self.recipe.model_dump_json())  # pyright: ignore
+        return {"type": type_name(self.recipe), "label": self.label, "fields": fields}
 
 
 def load(description: dict[str, Any]) -> Recipe:
