@@ -122,7 +122,9 @@ def _trials(ledger: Ledger, outline: Outline) -> list[StoredTrial]:
     found = []
     for name, text in zip(names, texts, strict=True):
         if text is not None:
-            found.append(whole(ledger.trial(name) / "recipe.json", lambda t, n=name: StoredTrial.of(n, json.loads(t)), text))
+            found.append(
+                whole(ledger.trial(name) / "recipe.json", lambda t, n=name: StoredTrial.of(n, json.loads(t)), text)
+            )
         elif name in asked:
             found.append(asked[name])
     columns, rows = outline.layout.columns, outline.layout.rows
@@ -141,7 +143,7 @@ def _within(fields: Mapping[str, Any], paths: set[str]) -> dict[str, Any]:
     return {k: v for k, v in fields.items() if any(k == path or k.startswith(f"{path}.") for path in paths)}
 
 
-def command(arguments: Sequence[str] | None) -> str:
+def command_line(arguments: Sequence[str] | None) -> str:
     """The command line of this process, without credentials and without the place of its interpreter."""
     script = Path(sys.argv[0])
     here = script.relative_to(Path.cwd()) if script.is_absolute() and script.is_relative_to(Path.cwd()) else script

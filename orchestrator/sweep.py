@@ -91,25 +91,6 @@ def type_name(recipe: Any) -> str:
     return f"{type(recipe).__module__}:{type(recipe).__qualname__}"
 
 
-class Described(Protocol):
-    """What tables and reports know of a trial: its name and its fields, never its recipe."""
-
-    @property
-    def signature(self) -> str:
-        """The trial's name."""
-        ...
-
-    @property
-    def label(self) -> str:
-        """What a person calls it."""
-        ...
-
-    @property
-    def fields(self) -> Mapping[str, Any]:
-        """The recipe's fields by dotted path."""
-        ...
-
-
 @dataclass(frozen=True)
 class StoredTrial:
     """A trial as a study's ledger describes it, to whoever cannot load its recipe."""
@@ -155,6 +136,10 @@ class Trial:
         """JSON from which `load` makes the recipe again, in a process that has imported nothing yet."""
         fields = json.loads(self.recipe.model_dump_json())  # pyright: ignore
         return {"type": type_name(self.recipe), "label": self.label, "fields": fields}
+
+
+Described = Trial | StoredTrial
+"""What tables and reports ask of a trial, its signature, label and fields, they ask of either."""
 
 
 def load(description: dict[str, Any]) -> Recipe:

@@ -226,7 +226,9 @@ def _legend(layout: Layout, evidence: Evidence) -> list[str]:
     lines = []
     if cells:
         units = sorted({f"{cell.counts.unit}s" for cell in cells if cell.counts})
-        lines.append(f"±: half of the 95 % interval, by bootstrap over {' or '.join(units)}, {REPLICATIONS} times.")
+        lines.append(
+            f"±: half of the 95 % interval, [ ]: its ends; bootstrap over {' or '.join(units)}, {REPLICATIONS} times."
+        )
     family = sum(cell.adjusted is not None for cell in evidence.cells.values())
     if family:
         heading = next(column.heading for column in layout.columns if column.name == layout.baseline)

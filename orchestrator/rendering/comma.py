@@ -19,9 +19,7 @@ def comma(table: Table) -> str:
     writer = csv.writer(sink, lineterminator="\n")
     columns = table.columns
     details = [f"{name}_{detail}" for name in columns for detail in DETAILS]
-    writer.writerow(
-        ["locale", *INFO, *columns, *(f"paper_{name}" for name in columns), *details, "comparable", "data"]
-    )
+    writer.writerow(["locale", *INFO, *columns, *(f"paper_{name}" for name in columns), *details, "comparable", "data"])
     for row in table.rows:
         writer.writerow(_row(row, table))
     return sink.getvalue()

@@ -11,7 +11,7 @@ SPECIAL = {
     "λ": r"$\lambda$", "σ": r"$\sigma$", "β": r"$\beta$", "ε": r"$\varepsilon$", "±": r"$\pm$", "−": r"$-$",
     "×": r"$\times$", "·": r"$\cdot$", "≤": r"$\leq$", "≥": r"$\geq$", "≈": r"$\approx$", "→": r"$\to$",
     "†": r"\textsuperscript{\dag}", "‡": r"\textsuperscript{\ddag}", "…": r"\ldots{}", "–": "--", "—": "---",
-    "‘": "`", "’": "'", "“": "``", "”": "''", " ": "~", " ": "~", "\n": " ",
+    "‘": "`", "’": "'", "“": "``", "”": "''", "\N{NO-BREAK SPACE}": "~", "\n": " ",
 }  # fmt: skip
 PREAMBLE = r"""\documentclass[10pt]{article}
 \usepackage{iftex}
