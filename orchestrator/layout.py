@@ -85,10 +85,15 @@ class Layout:
     baseline: str | None = None
     """Name of the column that the others of a row are compared with."""
     repetition: str = "seed"
-    """The field that tells apart the trials of a cell."""
+    """The field that tells apart the trials of a cell, those of equal value being run under like conditions."""
     reasons: Sequence[str] = ()
     """Why our numbers are not comparable with the published ones: none means that they are."""
     survey: Survey | None = None
+
+    def __post_init__(self) -> None:
+        names = [column.name for column in self.columns]
+        if self.baseline is not None and self.baseline not in names:
+            raise ValueError(f"`baseline` must be a column, one of {', '.join(names)}, but is {self.baseline!r}.")
 
 
 def _value(text: str) -> Value:

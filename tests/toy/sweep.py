@@ -48,7 +48,9 @@ def plan(options: Options) -> tuple[Sweep, Layout, Sequence[str]]:
     ]
     columns = [Column(f"w{weight:g}", f"λ = {weight:g}", {"weight": weight}) for weight in sorted(options.weights)]
     sweep = Sweep(options.name or "toy", recipes, options.resources(0), axes=("language", "weight"))
-    return sweep, Layout("Toy", "language", columns, Published.read(PUBLISHED), "toy data"), ["A toy."]
+    baseline = "w0" if 0 in options.weights else None
+    published = Published.read(PUBLISHED)
+    return sweep, Layout("Toy", "language", columns, published, "toy data", baseline=baseline), ["A toy."]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,213 @@
+"""What a study's ledger says of each cell of a table: transcripts, intervals, and what differs from the baseline."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+from orchestrator.layout import Layout
+from orchestrator.ledger import Ledger, Result
+from orchestrator.statistics import (
+    REPLICATIONS,
+    Comparison,
+    Counts,
+    Interval,
+    OverSeeds,
+    assess,
+    holm,
+    over_seeds,
+)
+from orchestrator.storage import AT_ONCE, first_line
+from orchestrator.sweep import Described
+
+UNITS = {"cer": "char", "wer": "word"}
+"""What the columns of edits are called, by metric."""
+EDITS = ("substitutions", "deletions", "insertions")
+SPEAKERS = 10
+"""From how many speakers on the blocks are speakers; `benchmarks/statistics.py` shows what fewer would be worth."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is known of a cell."""
+
+    trials: tuple[Described, ...] = ()
+    """That belong to it."""
+    results: tuple[Result, ...] = ()
+    """Of those of which anything came yet."""
+    counts: Counts | None = None
+    """Pooled over its finished trials; None unless all of them kept transcripts, and of the same utterances."""
+    interval: Interval | None = None
+    deviation: float | None = None
+    """Standard deviation of the finished trials' rates, in points, where there are several."""
+    comparison: Comparison | None = None
+    """With the row's baseline; None where that is missing or was tested on other utterances."""
+    adjusted: float | None = None
+    """The comparison's p-value, by Holm's method over all comparisons of the table."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of a table's cells."""
+
+    cells: Mapping[tuple[Any, str], Cell]
+    """By row and name of the column: all columns for each row that has trials."""
+    over_seeds: Mapping[str, OverSeeds]
+    """By name of the column, over the differences to the baseline of each row and seed; where seeds are several."""
+
+    @classmethod
+    def of(
+        cls,
+        layout: Layout,
+        trials: Sequence[Described],
+        results: Mapping[str, Result],
+        ledger: Ledger,
+        *,
+        replications: int = REPLICATIONS,
+    ) -> "Evidence":
+        """From the results of trials by signature, and the transcripts that `ledger` keeps of them.
+
+        Raises ValueError when transcripts cannot be read.
+        """
+        cells = _cells(layout, trials, results)
+        finished = [s for s in (t.signature for t in trials) if s in results and results[s].status == "finished"]
+        measured = _measured(ledger, finished, layout.metric)
+        for row in dict.fromkeys(row for row, _ in cells):
+            cells |= _assessed(layout, row, cells, measured, replications)
+        compared = {place: cell.comparison for place, cell in cells.items() if cell.comparison}
+        adjusted = holm([comparison.p for comparison in compared.values()])
+        for place, p in zip(compared, adjusted, strict=True):
+            cells[place] = replace(cells[place], adjusted=p)
+        return cls(cells, _over_seeds(layout, cells, results))
+
+
+def utterances(ledger: Ledger, signature: str, columns: Sequence[str] | None = None) -> pa.Table | None:
+    """The test split as a trial recognised it, sorted by id and reference; None where it kept no transcripts.
+
+    The columns are those of `trainables.metrics.UTTERANCES`, or some of them.
+    Raises ValueError when they cannot be read.
+    """
+    storage = ledger.trial(signature) / "files" / "utterances.parquet"
+    try:
+        with storage.filesystem.open_input_file(storage.path) as file:
+            table = parquet.read_table(file, columns=list(columns) if columns else None)
+        # A corpus may have a clip twice; the sort is stable, and they stand in the order of the split.
+        return table.sort_by([("id", "ascending"), ("reference", "ascending")])
+    except FileNotFoundError:
+        return None
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{storage} must be transcripts that can be read, but is not: {first_line(error)}") from error
+
+
+class _Measured(NamedTuple):
+    """A trial's errors."""
+
+    utterances: str
+    """Hash of what was tested: ids, references and speakers."""
+    counts: Counts
+
+
+def _cells(layout: Layout, trials: Sequence[Described], results: Mapping[str, Result]) -> dict[tuple[Any, str], Cell]:
+    found: dict[tuple[Any, str], list[Described]] = {}
+    for trial in trials:
+        for column in layout.columns:
+            found.setdefault((trial.fields[layout.rows], column.name), [])
+            if column.holds(trial):
+                found[trial.fields[layout.rows], column.name].append(trial)
+    return {
+        place: Cell(tuple(members), tuple(results[t.signature] for t in members if t.signature in results))
+        for place, members in found.items()
+    }
+
+
+def _measured(ledger: Ledger, signatures: Sequence[str], metric: str) -> dict[str, _Measured]:
+    """By signature, of those that kept transcripts; none where the metric is not of transcripts."""
+    unit = UNITS.get(metric)
+    if unit is None:
+        return {}
+    columns = ["id", "speaker", "reference", *(f"{unit}_{edit}" for edit in EDITS)]
+
+    def read(signature: str) -> _Measured | None:
+        table = utterances(ledger, signature, columns)
+        return None if table is None or not table.num_rows else _count(table, unit)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:  # each is a request, or more
+        found = dict(zip(signatures, pool.map(read, signatures), strict=True))
+    return {signature: measured for signature, measured in found.items() if measured}
+
+
+def _count(table: pa.Table, unit: str) -> _Measured:
+    ids, speakers, references = (table[name].to_pylist() for name in ("id", "speaker", "reference"))
+    errors = np.stack([table[f"{unit}_{edit}"].to_numpy() for edit in EDITS]).sum(axis=0, dtype=np.int64)
+    lengths = np.array([len(r.split() if unit == "word" else r.strip()) for r in references], dtype=np.int64)
+    by_speaker = all(speakers) and len(set(speakers)) >= SPEAKERS
+    blocks = np.unique(speakers, return_inverse=True)[1] if by_speaker else np.arange(len(ids))
+    tested = hashlib.sha256("\0".join(chain(ids, references, (s or "" for s in speakers))).encode()).hexdigest()
+    return _Measured(tested, Counts(errors, lengths, blocks, "speaker" if by_speaker else "utterance"))
+
+
+def _assessed(
+    layout: Layout,
+    row: Any,
+    cells: Mapping[tuple[Any, str], Cell],
+    measured: Mapping[str, _Measured],
+    replications: int,
+) -> dict[tuple[Any, str], Cell]:
+    """A row's cells with their statistics: those over the same utterances together."""
+    pooled = {c.name: _pooled(cells[row, c.name], measured, layout.metric) for c in layout.columns}
+    found = {(row, name): cell for name, (_, cell) in pooled.items()}
+    baseline = pooled.get(layout.baseline or "")
+    for tested in dict.fromkeys(tested for tested, _ in pooled.values() if tested):
+        counts = {name: cell.counts for name, (t, cell) in pooled.items() if t == tested and cell.counts}
+        against = baseline[1].counts if baseline and baseline[0] == tested else None
+        assessments = assess(list(counts.values()), against, replications=replications)
+        for name, (interval, comparison) in zip(counts, assessments, strict=True):
+            comparison = None if name == layout.baseline else comparison
+            found[row, name] = replace(found[row, name], interval=interval, comparison=comparison)
+    return found
+
+
+def _pooled(cell: Cell, measured: Mapping[str, _Measured], metric: str) -> tuple[str | None, Cell]:
+    """What a cell was tested on, and the cell with its counts and its deviation."""
+    rates = [r.metrics[f"test_{metric}"] for r in cell.results if r.status == "finished"]
+    cell = replace(cell, deviation=float(np.std(rates, ddof=1)) if len(rates) > 1 else None)
+    kept = [measured[t.signature] for t in cell.trials if t.signature in measured]
+    if not kept or len(kept) < len(rates) or len({tested for tested, _ in kept}) > 1:
+        return None, cell
+    return kept[0].utterances, replace(cell, counts=Counts.pooled([counts for _, counts in kept]))
+
+
+def _over_seeds(
+    layout: Layout, cells: Mapping[tuple[Any, str], Cell], results: Mapping[str, Result]
+) -> dict[str, OverSeeds]:
+    if layout.baseline is None:
+        return {}
+    rates = {place: _rates(layout, cell, results) for place, cell in cells.items()}
+    found = {}
+    for column in layout.columns:
+        differences = {
+            (row, seed): rate - rates[row, layout.baseline][seed]
+            for (row, name), by_seed in rates.items()
+            if name == column.name != layout.baseline
+            for seed, rate in by_seed.items()
+            if seed in rates[row, layout.baseline]
+        }
+        if len({seed for _, seed in differences}) > 1:
+            found[column.name] = over_seeds([differences[pair] for pair in sorted(differences, key=str)])
+    return found
+
+
+def _rates(layout: Layout, cell: Cell, results: Mapping[str, Result]) -> dict[Any, float]:
+    """Rates of a cell's finished trials by seed, a mean where a seed has several."""
+    rates: dict[Any, list[float]] = {}
+    for trial in cell.trials:
+        result = results.get(trial.signature)
+        if result and result.status == "finished":
+            rates.setdefault(trial.fields.get(layout.repetition), []).append(result.metrics[f"test_{layout.metric}"])
+    return {seed: sum(several) / len(several) for seed, several in rates.items()}
