@@ -22,7 +22,7 @@ from orchestrator.layout import Layout
 from orchestrator.ledger import Ledger, Result
 from orchestrator.live import LiveTable
 from orchestrator.local import LocalRunner
-from orchestrator.publish import Publisher, Rendering
+from orchestrator.publish import Publisher
 from orchestrator.rendering.terminal import show
 from orchestrator.runner import Runner
 from orchestrator.storage import Storage, first_line, public
@@ -167,7 +167,7 @@ def run_study(
     console.print()
     for table in rendering.tables:
         show(table, console)
-    console.print(f"\n{_told(rendering, ledger.storage)}", soft_wrap=True)
+    console.print(f"\n{rendering.told(ledger.storage)}", soft_wrap=True)
     console.print(_page(uri), soft_wrap=True)
     failed = sum(result.status == "failed" for result in results.values())
     if failed:
@@ -210,11 +210,6 @@ def _database(storage: Storage) -> str:
     if storage.local is None:
         raise ValueError("`tracking_uri` must be given where the storage is no folder, but is not.")
     return tracking.default_uri(storage.local)
-
-
-def _told(rendering: Rendering, storage: Storage) -> str:
-    names = ", ".join(name for name in rendering.files if name.startswith("table"))
-    return f"Tables: {storage}/ with {names}"
 
 
 def _page(uri: str) -> str:

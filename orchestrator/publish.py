@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from orchestrator.evidence import Evidence
 from orchestrator.ledger import Ledger, Result
 from orchestrator.rendering import FORMS, markdown
+from orchestrator.report.document import report
 from orchestrator.storage import Storage, first_line
 from orchestrator.study import Study
 from orchestrator.tables import Table, table1, table2
@@ -32,12 +33,18 @@ class Rendering:
         files: dict[str, str | bytes] = {
             f"{table.name}.{ending}": form(table) for table in tables for ending, form in FORMS.items()
         }
+        files["report.html"] = report(study, evidence, tables, [], {})
         return cls(study, tables, files)
 
     def write(self, storage: Storage) -> None:
         """Put the files into a folder."""
         for name, content in self.files.items():
             storage.write(name, content)
+
+    def told(self, storage: Storage) -> str:
+        """Where the files are."""
+        forms = ", ".join(f".{ending}" for ending in FORMS if ending != "md")
+        return f"Table: {storage}/table1.md ({forms}); report: {storage}/report.html"
 
     @property
     def description(self) -> str:

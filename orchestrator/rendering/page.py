@@ -9,13 +9,13 @@ from orchestrator.tables import Table
 
 def html(table: Table) -> str:
     """The table and its notes."""
-    return templates().get_template("page.html").render(table=table, linked=False)
+    return templates().get_template("page.html").render(table=table)
 
 
 @cache
 def templates() -> Environment:
     """Templates in which everything that is put in is escaped."""
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("orchestrator.rendering"),
         autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
@@ -23,3 +23,5 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["sum_of_values"] = lambda counts: sum(counts.values())
+    return environment

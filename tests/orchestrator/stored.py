@@ -95,6 +95,7 @@ def keep(ledger: Ledger, signature: str, spoken: Sequence[str], wrong: float, se
     sink = pa.BufferOutputStream()
     parquet.write_table(table, sink)
     ledger.trial(signature).write("files/utterances.parquet", sink.getvalue().to_pybytes())
+    ledger.trial(signature).write("files/audit.json", json.dumps(audited(len(spoken))))
     cer, wer = 100 * edits / lengths
     history = History([Attempt("2026-01-01T00:00:00+00:00", "host", "a GPU", 1, 1.0, {"torch": "2"}, "abc", 3600.0)])
     for step in range(100, 500, 100):
@@ -105,6 +106,17 @@ def keep(ledger: Ledger, signature: str, spoken: Sequence[str], wrong: float, se
         "result.json",
         json.dumps(asdict(Result("finished", {"test_cer": cer, "test_wer": wer}, "", 3600.0, 1.0, 1))),
     )
+
+
+def audited(count: int) -> dict[str, object]:
+    """As `trainables.corpora.audit` writes it."""
+    split = {
+        "utterances": count, "seconds": 36.0 * count, "speakers": 12, "quarantined": {"too long": 2, "missing": 1},
+        "normaliser": "letters", "characters": 1000,
+        "deleted": {"P": {".": 40, "<": 2}, "M": {"\N{THAI CHARACTER MAI EK}": 9}},
+    }  # fmt: skip
+    shared = {"in_train": {"utterances_of_texts": 3, "speakers": 6, "utterances_of_speakers": count // 2}}
+    return {"train": split, "valid": split | shared, "test": split | shared}
 
 
 def garbled(text: str, letters: Sequence[str], wrong: float, random: np.random.Generator) -> str:
