@@ -36,6 +36,10 @@ class Published:
         value = self.rows.get(row, {}).get(column)
         return None if value is None else float(value)
 
+    def digits(self, column: str) -> int:
+        """Decimals that its results have in a column."""
+        return max((len(str(row.get(column)).partition(".")[2]) for row in self.rows.values()), default=2)
+
     def order(self, rows: set[str]) -> list[str]:
         """Rows as the paper orders them, then those that it does not have."""
         return [row for row in self.rows if row in rows] + sorted(rows - self.rows.keys())

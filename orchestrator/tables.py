@@ -1,7 +1,7 @@
 """A paper's tables from a study's evidence, with the published numbers beside ours: one source for every form."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from orchestrator.evidence import Cell, Evidence
@@ -28,11 +28,13 @@ class Entry:
     """Ours minus this, in points."""
     cell: Cell | None = None
     """What ours is made of."""
+    digits: int = 2
+    """As many as it was published with."""
 
     @property
     def number(self) -> str:
-        """The value to two digits, or the state."""
-        return self.state if self.value is None else f"{self.value:.2f}"
+        """The value, or the state."""
+        return self.state if self.value is None else f"{self.value:.{self.digits}f}"
 
     @property
     def spread(self) -> str:
@@ -154,7 +156,8 @@ def table2(study: Study, evidence: Evidence) -> Table | None:
         (*headings, "ours"),
         tuple(_survey_row(survey, layout, evidence, row) for row in rows),
         (
-            f"‡ borrowed by the paper from {survey.source}.",
+            f"‡: borrowed by the paper from {survey.source}.",
+            *_intervals(evidence),
             *(_chosen(survey, layout, evidence, row) for row in rows),
             "The best is chosen by the test error, as in the paper: that is optimistic.",
         ),
@@ -166,7 +169,7 @@ def table2(study: Study, evidence: Evidence) -> Table | None:
 def _survey_row(survey: Survey, layout: Layout, evidence: Evidence, row: str) -> Row:
     best = _winner(survey, evidence, row, layout.metric)
     ours = _entry(evidence.cells.get((row, best)) if best else None, layout.metric)
-    entries = [Entry(survey.published.rate(row, name)) for name in survey.systems]
+    entries = [Entry(survey.published.rate(row, name), digits=survey.published.digits(name)) for name in survey.systems]
     language = str(survey.published.rows[row].get("language") or row)
     info = (language, *(None for _ in INFO[1:]))
     line = Line("", _best([*entries, ours]), _comparable(layout.reasons))
@@ -197,12 +200,8 @@ def _entry(cell: Cell | None, metric: str) -> Entry:
 
 def _best(entries: Sequence[Entry]) -> tuple[Entry, ...]:
     """With those marked that are the smallest as they are printed."""
-    values = [entry.value for entry in entries if entry.value is not None]
-    least = f"{min(values):.2f}" if values else None
-    return tuple(
-        Entry(e.value, e.state, e.value is not None and e.number == least, e.significant, e.beside, e.cell)
-        for e in entries
-    )
+    values = [float(entry.number) for entry in entries if entry.value is not None]
+    return tuple(replace(e, best=e.value is not None and float(e.number) == min(values)) for e in entries)
 
 
 def _minus(ours: float | None, theirs: float | None) -> float | None:
@@ -222,13 +221,7 @@ def letter(index: int) -> str:
 
 def _legend(layout: Layout, evidence: Evidence) -> list[str]:
     """What the marks mean that stand in the table, and what the seeds say together."""
-    cells = [cell for cell in evidence.cells.values() if cell.counts and cell.interval]
-    lines = []
-    if cells:
-        units = sorted({f"{cell.counts.unit}s" for cell in cells if cell.counts})
-        lines.append(
-            f"±: half of the 95 % interval, [ ]: its ends; bootstrap over {' or '.join(units)}, {REPLICATIONS} times."
-        )
+    lines = _intervals(evidence)
     family = sum(cell.adjusted is not None for cell in evidence.cells.values())
     if family:
         heading = next(column.heading for column in layout.columns if column.name == layout.baseline)
@@ -236,6 +229,13 @@ def _legend(layout: Layout, evidence: Evidence) -> list[str]:
             f"†: differs from {heading}, by a paired permutation test at 5 %, Holm-adjusted over {family} comparisons."
         )
     return lines + _over_seeds(layout, evidence.over_seeds)
+
+
+def _intervals(evidence: Evidence) -> list[str]:
+    cells = [cell for cell in evidence.cells.values() if cell.interval]
+    units = sorted({f"{cell.counts.unit}s" for cell in cells if cell.counts})
+    text = f"±: half of the 95 % interval, [ ]: its ends; bootstrap over {' or '.join(units)}, {REPLICATIONS} times."
+    return [text] if units else []
 
 
 def _over_seeds(layout: Layout, found: Mapping[str, OverSeeds]) -> list[str]:

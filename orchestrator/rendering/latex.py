@@ -27,6 +27,7 @@ PREAMBLE = r"""\documentclass[10pt]{article}
 \usepackage{longtable}
 \usepackage[a4paper,margin=15mm%ORIENTATION%]{geometry}
 \setlength{\tabcolsep}{3.5pt}
+\setcounter{LTchunksize}{10000} % the columns are as wide on all pages, in the first run too
 \setlength{\parindent}{0pt}
 \begin{document}
 \footnotesize

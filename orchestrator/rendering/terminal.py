@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from rich import box
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -15,8 +16,9 @@ LABELS = 2
 
 
 def show(table: Table, console: Console) -> None:
-    """Print it, its notes, and why it is not comparable with the paper's."""
+    """Print it, its notes, why it is not comparable with the paper's, and an empty line."""
     lines = [line for group, rows in table.groups for line in _group(group, rows)]
+    _align(lines)
     headings = ["", "", *(heading.replace(" λ", "\nλ") for heading in table.headings)]
     widths = [
         max(len(part) for text in (heading, *(line[i].plain for line, _ in lines)) for part in text.split("\n"))
@@ -31,12 +33,13 @@ def show(table: Table, console: Console) -> None:
             grid.add_row(*(line[i] for i in part), style=style)
         console.print(grid)
         console.print()
-    for note in table.notes:
-        console.print(f"  {note}", highlight=False, markup=False, style="dim")
+    notes = list(table.notes)
     if table.reasons and table.compared:
-        console.print("  Not comparable with the paper's numbers:", highlight=False, style="dim")
-        for i, reason in enumerate(table.reasons):
-            console.print(f"   {letter(i)}: {reason}", highlight=False, markup=False, style="dim")
+        notes.append("Not comparable with the paper's numbers:")
+        notes += [f"{letter(i)}: {reason}" for i, reason in enumerate(table.reasons)]
+    for note in notes:
+        console.print(Padding(Text(note, "dim"), (0, 0, 0, 2)))
+    console.print()
 
 
 def _parts(widths: list[int], width: int) -> list[list[int]]:
@@ -54,8 +57,8 @@ def _parts(widths: list[int], width: int) -> list[list[int]]:
 
 def _group(group: str, rows: list[Row]) -> list[tuple[list[Text], str]]:
     """Lines of cells, each with its style."""
-    blank = [Text()] * (1 + len(rows[0].lines[0].entries))
-    lines = [([Text(group), *blank], "italic")] if group else []
+    blank = ["" for _ in rows[0].lines[0].entries]
+    lines = [(_texts(group, "", map(Text, blank)), "italic")] if group else []
     return lines + [line for row in rows for line in _row(row)]
 
 
@@ -73,6 +76,14 @@ def _row(row: Row) -> list[tuple[list[Text], str]]:
             if any(texts):
                 lines.append((_texts(next(names, ""), whose, map(Text, texts)), "dim"))
     return lines
+
+
+def _align(lines: list[tuple[list[Text], str]]) -> None:
+    """Make room for a dagger after all numbers of a column that has one."""
+    for column in zip(*(texts for texts, _ in lines), strict=True):
+        if any(text.plain.endswith("†") for text in column):
+            for text in column:
+                text.append("" if text.plain.endswith("†") else " ")
 
 
 def _texts(name: str, whose: str, results: Iterable[Text]) -> list[Text]:

@@ -26,7 +26,7 @@ def render(study: Annotated[str, tyro.conf.Positional], to: str | None = None) -
     console = Console(highlight=False)
     for table in rendering.tables:
         show(table, console)
-    console.print(f"\n{rendering.told(target)}", soft_wrap=True)
+    console.print(f"{rendering.told(target)}", soft_wrap=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

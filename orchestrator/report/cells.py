@@ -111,7 +111,7 @@ def _facts(study: Study, entry: Entry, cell: Cell) -> dict[str, str]:
     if seconds:
         hours = sum(result.gpu_hours for result in cell.results)
         attempts = sum(result.attempts for result in cell.results)
-        facts["cost"] = f"{duration(seconds)}, {hours:.3g} GPU hours, {attempts} attempts"
+        facts["cost"] = f"{duration(seconds)}, {hours:.3g} GPU hours, attempts: {attempts}"
     facts["trials"] = ", ".join(f"{trial.label} ({trial.signature})" for trial in cell.trials)
     return facts
 
