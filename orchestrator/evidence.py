@@ -29,8 +29,11 @@ from orchestrator.sweep import Described
 UNITS = {"cer": "char", "wer": "word"}
 """What the columns of edits are called, by metric."""
 EDITS = ("substitutions", "deletions", "insertions")
-SPEAKERS = 10
-"""From how many speakers on the blocks are speakers; `benchmarks/statistics.py` shows what fewer would be worth."""
+SPEAKERS = 6
+"""From how many speakers on the blocks are speakers: the fewest of whom a sign-flip test can say anything at 5 %.
+
+With fewer the blocks are utterances, and an interval speaks of these speakers alone.
+"""
 
 
 @dataclass(frozen=True)
