@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from orchestrator.evidence import Evidence
+from orchestrator.figures import draw
 from orchestrator.ledger import Ledger, Result
 from orchestrator.rendering import FORMS, markdown
 from orchestrator.report.document import report
@@ -33,7 +34,9 @@ class Rendering:
         files: dict[str, str | bytes] = {
             f"{table.name}.{ending}": form(table) for table in tables for ending, form in FORMS.items()
         }
-        files["report.html"] = report(study, evidence, tables, [], {})
+        figures = draw(study.layout, study.trials, study.ledger, evidence)
+        files |= {f"figures/{name}": content for name, content in figures.items()}
+        files["report.html"] = report(study, evidence, tables, figures)
         return cls(study, tables, files)
 
     def write(self, storage: Storage) -> None:

@@ -228,9 +228,10 @@ class Tracker(Listener):
 
     def _artifact(self, name: str, content: str | bytes) -> None:
         with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch) / name
+            folder, _, base = name.rpartition("/")
+            path = Path(scratch) / base
             path.write_bytes(content.encode() if isinstance(content, str) else content)
-            self.client.log_artifact(self.parent.info.run_id, str(path))
+            self.client.log_artifact(self.parent.info.run_id, str(path), folder or None)
 
     def _tag_attempts(self, child: Run, history: History) -> None:
         if history.attempts:

@@ -20,7 +20,6 @@ CATEGORIES = {"M": "marks", "N": "numbers", "P": "punctuation", "S": "symbols", 
 class Picture:
     """A figure as the report shows it."""
 
-    title: str
     caption: str
     png: bytes
 
@@ -43,15 +42,14 @@ def report(
     study: Study,
     evidence: Evidence,
     tables: Sequence[Table],
-    pictures: Sequence[Picture],
-    curves: Mapping[str, Picture],
+    figures: Mapping[str, bytes],
 ) -> str:
     """The tables, the figures, each cell, the audit of the data, the cost, and how to make it again.
 
     Raises ValueError when a file of the study is damaged.
     """
     sections = [
-        Section(row, curves.get(row.name), details(study, evidence, tables[0], row.name)) for row in tables[0].rows
+        Section(row, _curves(row, figures), details(study, evidence, tables[0], row.name)) for row in tables[0].rows
     ]
     finished = sum(result.status == "finished" for result in study.results.values())
     return (
@@ -62,7 +60,7 @@ def report(
             layout=study.layout,
             command=study.outline.command,
             tables=tables,
-            pictures=pictures,
+            pictures=_pictures(figures, study.layout.metric),
             sections=sections,
             audits=audits(study),
             categories=CATEGORIES,
@@ -71,3 +69,17 @@ def report(
             trials=len(study.trials),
         )
     )
+
+
+def _pictures(figures: Mapping[str, bytes], metric: str) -> list[Picture]:
+    captions = {
+        f"{metric}_by_weight": f"{metric.upper()} by λ, with 95 % intervals.",
+        "density": "Length of the ground truth against prediction density, the share of frames that are not blank: "
+        "languages that improve much over the baseline against those that do not (Figure 2 of Distill-L2S).",
+    }
+    return [Picture(text, figures[f"{name}.png"]) for name, text in captions.items() if f"{name}.png" in figures]
+
+
+def _curves(row: Row, figures: Mapping[str, bytes]) -> Picture | None:
+    png = figures.get(f"curves_{row.name}.png")
+    return None if png is None else Picture(f"{row.language}: learning curves of its trials.", png)
