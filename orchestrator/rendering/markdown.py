@@ -7,7 +7,7 @@ from orchestrator.tables import Entry, Line, Row, Table, letter
 
 def markdown(table: Table, *, spread: bool = True) -> str:
     """A heading, a pipe table with the best of each line in bold, and the notes."""
-    headings = ["Speech", "Language", "", *table.headings, *(["comparable?"] if table.compared else [])]
+    headings = ["Speech", "Language", "", *map(escaped, table.headings), *(["comparable?"] if table.compared else [])]
     rule = ["---"] * 3 + ["---:"] * len(table.headings) + ["---"] * table.compared
     lines = [headings, rule]
     for group, rows in table.groups:
