@@ -51,8 +51,8 @@ class Rendering:
 
     @property
     def description(self) -> str:
-        """Table 1 for the top of MLflow's page, as much of it as fits there."""
-        texts = [markdown(self.tables[0]), markdown(self.tables[0], spread=False)]
+        """Table 1 for MLflow's page, as much of it as fits there, and without a heading among the page's own."""
+        texts = [markdown(self.tables[0], spread=spread).removeprefix("# ") for spread in (True, False)]
         return next((text for text in texts if len(text) <= LONGEST_TAG), "The table is in `table1.html`, below.")
 
 

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -25,8 +24,9 @@ def show(table: Table, console: Console) -> None:
         for i, heading in enumerate(headings)
     ]
     for number, part in enumerate(_parts(widths, console.width)):
-        title = escape(table.title) if number == 0 else "the same, further columns"
-        grid = RichTable(title=title, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, title_justify="left")
+        # Not as the grid's own title, which is no wider than a narrow grid.
+        console.print(Text(table.title if number == 0 else "the same, further columns", "italic"))
+        grid = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
         for i in part:
             grid.add_column(headings[i], justify="left" if i < LABELS else "right", no_wrap=True)
         for line, style in lines:

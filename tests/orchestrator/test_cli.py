@@ -83,7 +83,7 @@ def test_the_table_is_shown_while_the_study_runs(tmp_path: Path, monkeypatch: py
     assert unfinished == sorted(unfinished, reverse=True)
     assert 0 == unfinished[-1] < unfinished[0]
     (run,) = [r for r in runs_of(tmp_path) if "l2s.study" in r.data.tags]
-    assert run.data.tags["mlflow.note.content"] == written[-1]
+    assert run.data.tags["mlflow.note.content"] == written[-1].removeprefix("# ")
     client = MlflowClient(tracking.default_uri(tmp_path / "runs"))
     names = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert {"table1.html", "report.html", "figures"} <= names
