@@ -1,9 +1,9 @@
 """Whether the statistics can be believed: how often intervals hold the truth, how often a test cries wolf; and speed.
 
 `python -m benchmarks.statistics [data sets]`. A test split of Common Voice is simulated: few or many speakers, who
-have unequal numbers of clips and unequal error rates. The languages of the paper's Table 1 have from below a hundred
-to a thousand speakers in Common Voice 6.1, and test splits of 600 to 7 600 clips; intervals of fewer than fifty
-speakers are shown, but have no target.
+have unequal numbers of clips and unequal error rates. In Common Voice 6.1 the languages of the paper's Table 1 have
+between 27 speakers (Finnish) and 1 120 (Portuguese), half of them 200 or more, and most speakers are in the test
+split, because it takes those with the fewest clips. Intervals have a target from that median on.
 """
 
 import json
@@ -20,11 +20,11 @@ from rich.table import Table as RichTable
 from orchestrator.statistics import Comparison, Counts, assess
 
 DATA_SETS = 2000
-SPEAKERS = (2, 3, 5, 10, 20, 50, 100, 200)
-REALISTIC = 50
+SPEAKERS = (3, 6, 10, 27, 50, 100, 200)
+REALISTIC = 200
 """Speakers, from which on the targets hold."""
-CLIPS = 12
-"""Of a speaker, in the mean; the most talkative of a hundred has about 80."""
+CLIPS = 10
+"""Of a speaker, in the mean; the most talkative of a hundred has about fifty."""
 RATE = 0.10
 """Of errors per character, over all speakers; from speaker to speaker its deviation is half of that."""
 REPLICATIONS = 2000
@@ -60,8 +60,7 @@ class Setting:
 
 def speakers(random: Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Speaker and length of each clip, (clips,)."""
-    clips = np.maximum(1, np.round(random.lognormal(np.log(CLIPS) - 0.5, 1.0, count))).astype(int)
-    of = np.repeat(np.arange(count), clips)
+    of = np.repeat(np.arange(count), random.geometric(1 / CLIPS, count))
     return of, random.integers(15, 80, len(of))
 
 
@@ -119,17 +118,17 @@ def tails(comparison: Comparison) -> float:
 
 
 def timed(rows: int, columns: int, blocks: int | None) -> float:
-    """Seconds for a table whose cells have 2 000 utterances, each a block or from so many speakers."""
+    """Seconds of one core for a table whose cells have 2 000 utterances, each a block or from so many speakers."""
     random = np.random.default_rng(0)
     lengths = random.integers(15, 80, 2000)
     of = np.arange(2000) if blocks is None else np.arange(2000) % blocks
     table = [
         [Counts(random.binomial(lengths, RATE), lengths, of, "speaker") for _ in range(columns)] for _ in range(rows)
     ]
-    begun = time.perf_counter()
+    begun = time.process_time()  # whatever else this machine does
     for row in table:
         assess(row, row[0])
-    return round(time.perf_counter() - begun, 2)
+    return round(time.process_time() - begun, 2)
 
 
 def report(settings: Sequence[Setting], seconds: dict[str, float]) -> bool:
@@ -144,7 +143,7 @@ def report(settings: Sequence[Setting], seconds: dict[str, float]) -> bool:
     console = Console(width=110)
     console.print(table)
     for name, value in seconds.items():
-        console.print(f"20 × 5 table, 10 000 replications, {name}: {value:.2f} s (target {SECONDS:g} s)")
+        console.print(f"20 × 5 table, 10 000 replications, {name}: {value:.2f} s of one core (target {SECONDS:g} s)")
     met = all(s.met for s in settings) and all(value <= SECONDS for value in seconds.values())
     found = {"seconds": seconds, "settings": [asdict(s) for s in settings]}
     print(json.dumps({"benchmark": "statistics", "met": met, **found}))

@@ -99,7 +99,7 @@ def by_weight(layout: Layout, evidence: Evidence, axis: str) -> Figure | None:
         return None
     names, weights = _names(layout), sorted({c.where[axis] for columns in lines.values() for c in columns})
     with _style():
-        figure, panels = _panels(len(drawn))
+        figure, panels = _panels(len(drawn), 2 if len(lines) > 1 else PANELS)
         for panel, (row, found) in zip(panels, drawn.items(), strict=True):
             for i, (label, points) in enumerate(found.items()):
                 colour, dashes, marker = LINES[i % len(LINES)]
@@ -116,8 +116,8 @@ def by_weight(layout: Layout, evidence: Evidence, axis: str) -> Figure | None:
         figure.supxlabel("λ")
         figure.supylabel(f"{layout.metric.upper()} (%), with 95 % intervals")
         if len(lines) > 1:
-            _legend(figure, panels[0])
-    return figure
+            _legend(figure, panels[0], "upper")
+        return _settled(figure)
 
 
 def curves(layout: Layout, row: Any, evidence: Evidence, histories: Mapping[str, History]) -> Figure | None:
@@ -149,7 +149,7 @@ def curves(layout: Layout, row: Any, evidence: Evidence, histories: Mapping[str,
         panel.yaxis.set_minor_formatter(NullFormatter())
         panel.grid(axis="y")
         _legend(figure, panel)
-    return figure
+        return _settled(figure)
 
 
 def clouds(layout: Layout, evidence: Evidence, ledger: Ledger) -> list[Cloud]:
@@ -205,7 +205,7 @@ def density(groups: Sequence[Cloud]) -> Figure | None:
         panel.set_xlabel("length of the ground truth (characters)")
         panel.set_ylabel("prediction density (share of non-blank frames)")
         _legend(figure, panel)
-    return figure
+        return _settled(figure)
 
 
 @contextmanager
@@ -262,18 +262,27 @@ def _rate(cell: Cell, layout: Layout) -> float | None:
     return sum(rates) / len(rates) if rates else None
 
 
-def _panels(count: int) -> tuple[Figure, list[Axes]]:
-    across = min(PANELS, count)
+def _panels(count: int, most: int) -> tuple[Figure, list[Axes]]:
+    across = count if count < 3 else 2 if count <= 4 else most
     down = -(-count // across)
-    figure = Figure(figsize=(WIDTH, max(2.2, down + 0.4)), layout="constrained")
+    height = 3.3 / (across + 0.3)
+    figure = Figure(figsize=(WIDTH, max(2.2, height * down + 0.4)), layout="constrained")
     panels = figure.subplots(down, across, squeeze=False).ravel().tolist()
     for panel in panels[count:]:
         panel.remove()
     return figure, panels[:count]
 
 
-def _legend(figure: Figure, panel: Axes) -> None:
+def _legend(figure: Figure, panel: Axes, where: str = "lower") -> None:
     handles, labels = panel.get_legend_handles_labels()
-    columns = 1 if max(map(len, labels)) > 24 else 3
-    labels = [textwrap.fill(label, 60) for label in labels]
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+    # About 66 characters go into a line, of which a handle takes ten.
+    columns = min(3, max(1, 66 // (max(map(len, labels)) + 10)))
+    labels = [textwrap.fill(label, 56) for label in labels]
+    figure.legend(handles, labels, loc=f"outside {where} center", ncols=columns)
+
+
+def _settled(figure: Figure) -> Figure:
+    """With everything in its place: the layout is found once, not for each file."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    return figure

@@ -1,0 +1,139 @@
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from matplotlib import rcParams
+from matplotlib.figure import Figure
+from pyarrow import parquet
+
+from orchestrator.evidence import Evidence
+from orchestrator.figures import WIDTH, Cloud, by_weight, clouds, curves, density, draw, rendered
+from orchestrator.ledger import History, Ledger, Result
+from orchestrator.sweep import Trial, grid
+from orchestrator.tables import Column, Layout
+from sweeps.commonvoice20 import PUBLISHED
+from tests.toy.recipe import Toy
+from trainables.metrics import UTTERANCES
+
+WEIGHTS = (0.0, 0.5, 1.0)
+COLUMNS = [Column(f"w{w:g}", f"λ = {w:g}", {"weight": w, "length": 8}) for w in WEIGHTS]
+OTHERS = [
+    Column("alone", "scratch λ = 0", {"weight": 0.0, "length": 2}),
+    Column("other", "other λ = 1", {"weight": 1.0, "length": 4}),
+]
+LAYOUT = Layout("Toys", "language", [OTHERS[0], *COLUMNS, OTHERS[1]], PUBLISHED, "no data", baseline="w0")
+ERRORS = {"cs": (40, 20, 30), "ro": (40, 40, 41), "xx": (40, 39, 38)}
+"""Of 400 characters, by λ: better by half, not at all, and by 5 %."""
+
+
+@pytest.fixture
+def trials(toy: Toy) -> list[Trial]:
+    axes = {"language": list(ERRORS), "weight": WEIGHTS, "length": [2, 4, 8]}
+    return [t for t in map(Trial, grid(toy, axes)) if any(c.holds(t) for c in LAYOUT.columns)]
+
+
+@pytest.fixture
+def results(trials: list[Trial], ledger: Ledger, tmp_path: Path) -> Mapping[str, Result]:
+    """Of all trials, with transcripts and two reports each."""
+    found = {}
+    for trial in trials:
+        language, weight = trial.fields["language"], trial.fields["weight"]
+        errors = ERRORS[language][WEIGHTS.index(weight)] * (2 if trial.fields["length"] == 2 else 1)
+        parquet.write_table(transcripts(errors, 10 + 5 * len(language)), tmp_path / "utterances.parquet")
+        ledger.trial(trial.signature).upload(tmp_path / "utterances.parquet", "files/utterances.parquet")
+        history = History()
+        for step in (10, 20):
+            history.add({"valid_cer": 200 / step + weight}, step=step, time=0)
+        history.add({"test_cer": errors / 4}, step=20, time=1)
+        ledger.trial(trial.signature).write("history.json", history.dump())
+        found[trial.signature] = Result("finished", {"test_cer": errors / 4})
+    return found
+
+
+def transcripts(errors: int, nonblank: int) -> pa.Table:
+    """40 utterances of ten characters and 50 frames."""
+    plain = {"id": [f"{i:02d}" for i in range(40)], "speaker": [""] * 40, "reference": ["abcde fghi"] * 40,
+             "hypothesis": [""] * 40, "seconds": [1.0] * 40, "frames": [50] * 40, "nonblank_frames": [nonblank] * 40,
+             "char_deletions": np.bincount(np.arange(errors) % 40, minlength=40).tolist()}  # fmt: skip
+    return pa.table({name: plain.get(name, [0] * 40) for name in UTTERANCES.names}, schema=UTTERANCES)
+
+
+@pytest.fixture
+def evidence(trials: list[Trial], results: Mapping[str, Result], ledger: Ledger) -> Evidence:
+    return Evidence.of(LAYOUT, trials, results, ledger, replications=200)
+
+
+def test_all_of_them_come_as_equal_bytes(
+    trials: list[Trial], results: Mapping[str, Result], ledger: Ledger, evidence: Evidence
+) -> None:
+    before = dict(rcParams)
+    first = draw(LAYOUT, trials, ledger, evidence)
+    names = ["cer_by_weight", "density", "curves_cs", "curves_ro", "curves_xx"]
+    assert list(first) == [f"{name}.{suffix}" for name in names for suffix in ("png", "svg")]
+    again = Evidence.of(LAYOUT, trials[::-1], results, ledger, replications=200)
+    assert draw(LAYOUT, trials[::-1], ledger, again) == first
+    assert dict(rcParams) == before
+    for name, data in first.items():
+        if name.endswith("svg"):
+            assert ET.fromstring(data).tag == "{http://www.w3.org/2000/svg}svg"
+        else:
+            assert data.startswith(b"\x89PNG")
+            assert int.from_bytes(data[16:20], "big") == pytest.approx(WIDTH * 200, abs=2), "pixels across"
+            assert b"Software" not in data
+
+
+def test_errors_by_weight_have_their_intervals(evidence: Evidence) -> None:
+    figure = by_weight(LAYOUT, evidence, "weight")
+    assert figure is not None
+    czech = figure.axes[0]
+    assert [panel.get_title("left") for panel in figure.axes] == ["Czech", "Romanian", "xx"]
+    distilled, other = czech.containers
+    assert [c.get_label() for c in (distilled, other)] == ["distilled", "other"], "from scratch alone is no line"
+    assert list(distilled[0].get_ydata()) == [10, 5, 7.5]
+    assert list(other[0].get_ydata()) == [10, 7.5], "a line begins at the baseline"
+    ends = [segment[:, 1].tolist() for segment in distilled[2][0].get_segments()]
+    intervals = [evidence.cells["cs", column.name].interval for column in COLUMNS]
+    for drawn, interval in zip(ends, intervals, strict=True):
+        assert drawn == pytest.approx(interval)
+    assert len({line.get_linestyle() for line in (distilled[0], other[0])}) == 2
+    assert len({line.get_marker() for line in (distilled[0], other[0])}) == 2
+    assert [t.get_text() for t in czech.get_xticklabels()] == ["0", "0.5", "1"]
+
+
+def test_curves_of_a_language(evidence: Evidence, trials: list[Trial], ledger: Ledger) -> None:
+    histories = ledger.histories([t.signature for t in trials])
+    figure = curves(LAYOUT, "cs", evidence, histories)
+    assert figure is not None
+    lines = figure.axes[0].lines
+    assert [line.get_label() for line in lines] == [c.heading for c in LAYOUT.columns]
+    assert np.array_equal(np.asarray(lines[2].get_xydata()), [[10, 20.5], [20, 10.5]])
+    assert len({(str(line.get_linestyle()), line.get_marker()) for line in lines}) == 5
+    assert curves(LAYOUT, "cs", evidence, {}) is None
+
+
+def test_figure_2_compares_what_improved_with_what_did_not(evidence: Evidence, ledger: Ledger) -> None:
+    groups = clouds(LAYOUT, evidence, ledger)
+    assert [group.label for group in groups] == ["improved by > 10 %: cs", "improved by < 1 %: ro"]
+    assert [len(group.lengths) for group in groups] == [40, 40]
+    assert all((group.lengths == 10).all() and (group.densities == 0.4).all() for group in groups)
+    figure = density(groups)
+    assert isinstance(figure, Figure)
+    markers = [np.shape(c.get_paths()[0].vertices) for c in figure.axes[0].collections]
+    assert markers[0] != markers[1], "circles and triangles"
+    assert density([]) is None
+
+
+def test_a_figure_of_one_utterance_and_of_very_many() -> None:
+    one = Cloud("one", np.array([7]), np.array([0.5]))
+    many = Cloud("many of them, " * 12, np.arange(5000), np.linspace(0, 1, 5000))
+    figure = density([one, many])
+    assert figure is not None
+    assert np.shape(figure.axes[0].collections[1].get_offsets()) == (400, 2)
+    assert rendered(figure, "png").startswith(b"\x89PNG")
+
+
+def test_nothing_is_drawn_of_nothing(trials: list[Trial], ledger: Ledger) -> None:
+    assert draw(LAYOUT, trials, ledger, Evidence.of(LAYOUT, trials, {}, ledger)) == {}
