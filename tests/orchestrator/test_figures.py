@@ -24,6 +24,7 @@ OTHERS = [
     Column("alone", "scratch λ = 0", {"weight": 0.0, "length": 2}),
     Column("other", "other λ = 1", {"weight": 1.0, "length": 4}),
 ]
+TABLE1 = Published.read(PUBLISHED / "distill_l2s_table1.csv")
 LAYOUT = Layout(
     "Toys",
     "language",
