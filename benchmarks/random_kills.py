@@ -56,8 +56,9 @@ def main(kills: int = 50, seed: int = 0, minutes: float = 45) -> int:
     try:
         reference = Study(folder / "reference", environment(mark, folder / "cache"), options=[*GRID, "--seconds", "0"])
         reference.submit().ends(0)
-        cluster = Cluster(folder, mark)
+        cluster = Cluster(folder, mark, processors=1)
         cluster.start()
+        cluster.add("second")
         while figures.kills.total() < kills and time.monotonic() - begun < 60 * minutes:
             study = Study(folder / f"study-{figures.studies}", cluster.environment, cluster.address, options)
             deadline = begun + 60 * minutes

@@ -108,6 +108,15 @@ def utterances(ledger: Ledger, signature: str, columns: Sequence[str] | None = N
         raise ValueError(f"{storage} must be transcripts that can be read, but is not: {first_line(error)}") from error
 
 
+def counts(ledger: Ledger, signature: str, metric: str = "cer") -> Counts | None:
+    """A finished trial's errors; None where it kept no transcripts, or where the metric is not of transcripts.
+
+    Raises ValueError when they cannot be read.
+    """
+    measured = _measured(ledger, [signature], metric).get(signature)
+    return measured.counts if measured else None
+
+
 class _Measured(NamedTuple):
     """A trial's errors."""
 

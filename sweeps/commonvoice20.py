@@ -35,15 +35,13 @@ LANGUAGES = (
 NORMALISERS = {"letters": Letters(), "letters_and_marks": LettersAndMarks()}
 
 
-class Options(StudyOptions):
-    """Options of the sweep over languages and λ."""
+class CellOptions(StudyOptions):
+    """What is common to the cells of a study on Common Voice."""
 
     preset: Literal["paper", "mini"] = "paper"
     """`paper`: XLSR-53, InfoXLM-base, 20 000 steps (§3.4). `mini`: small models on minutes of speech, on a CPU."""
     languages: tuple[str, ...] | None = None
     """Locale codes, such as cs ro; by default the paper's 20, or the two of the miniature."""
-    weights: tuple[float, ...] = (0.0, 0.25, 0.5, 1.0)
-    """Values of λ; at 0 there are two columns, from scratch and fine-tuned."""
     seeds: tuple[int, ...] = (1,)
     """Seeds; with several, a cell of the table is their mean."""
     data: Path | None = None
@@ -60,11 +58,20 @@ class Options(StudyOptions):
     """`letters`: the released code's rule, which deletes vowel signs in Tamil and Thai; or keep such marks."""
     steps: int | None = None
     """Optimiser steps of each trial, warm-up and evaluations in proportion; by default the preset's."""
+    evaluations: int | None = None
+    """Evaluations on the validation split in the course of a trial; by default the preset's."""
     selection: Literal["cer", "wer"] = "cer"
     """Validation error that the best checkpoint is chosen by."""
 
 
-def recipe(options: Options) -> DistillL2S:
+class Options(CellOptions):
+    """Options of the sweep over languages and λ."""
+
+    weights: tuple[float, ...] = (0.0, 0.25, 0.5, 1.0)
+    """Values of λ; at 0 there are two columns, from scratch and fine-tuned."""
+
+
+def recipe(options: CellOptions) -> DistillL2S:
     """The recipe that all cells are variants of."""
     if options.data is None and options.preset == "paper":
         raise ValueError("`data` must be the folder of a Common Voice release, but is not given.")
@@ -76,10 +83,13 @@ def recipe(options: Options) -> DistillL2S:
     # So that the result is the same for any number of workers up to what is asked for.
     shares = max(options.workers, options.most_workers or 1, base.optimisation.shares)
     base = base.model_copy(update={"optimisation": base.optimisation.model_copy(update={"shares": shares})})
+    optimisation = base.optimisation
     if options.steps is not None:
-        share = options.steps / base.optimisation.steps
-        update["optimisation"] = shortened(base.optimisation, share)
-    return base.model_copy(update=update)
+        optimisation = shortened(optimisation, options.steps / optimisation.steps)
+    if options.evaluations is not None:
+        every = -(-optimisation.steps // options.evaluations)  # never more of them than asked for
+        optimisation = optimisation.model_copy(update={"evaluate_every": every})
+    return base.model_copy(update={**update, "optimisation": optimisation})
 
 
 def shortened(optimisation: Optimisation, share: float) -> Optimisation:
@@ -90,7 +100,7 @@ def shortened(optimisation: Optimisation, share: float) -> Optimisation:
     return Optimisation.model_validate(fields)
 
 
-def paper(options: Options) -> DistillL2S:
+def paper(options: CellOptions) -> DistillL2S:
     """Section 3.4, with what only the released code says: batch of 24, AdamW's β2, dropout, time masks."""
     return DistillL2S(
         corpus=CommonVoice(root=str(options.data), language="cs"),
@@ -104,7 +114,7 @@ def paper(options: Options) -> DistillL2S:
     )
 
 
-def mini(options: Options) -> DistillL2S:
+def mini(options: CellOptions) -> DistillL2S:
     """The same experiment in minutes: Whisper tiny.en's encoder, multilingual-e5-small, 1.7 h of speech."""
     small = miniature.locate()
     return DistillL2S(
@@ -126,25 +136,9 @@ def mini(options: Options) -> DistillL2S:
 
 def plan(options: Options) -> tuple[Sweep, Layout, Sequence[str]]:
     """Fine-tune a speech encoder per language and λ, and print Table 1 of Distill-L2S."""
-    for name in ("languages", "weights", "seeds"):
-        if getattr(options, name) is not None and not getattr(options, name):
-            raise ValueError(f"`{name}` must have at least one value, but is empty.")
-    if min(options.weights) < 0:
-        raise ValueError(f"`weights` must be at least 0, but has {min(options.weights):g}.")
-    if options.steps is not None and options.steps < 10:
-        raise ValueError(f"`steps` must be at least 10, but is {options.steps} instead.")
+    check(options, options.weights)
     base = recipe(options)
-    languages = (
-        options.languages
-        if options.languages is not None
-        else (LANGUAGES if options.preset == "paper" else miniature.LOCALES)
-    )
-    for language in languages:
-        if language not in LANGUAGES and not (Path(base.corpus.root) / language).is_dir():
-            raise ValueError(
-                f"`languages` must be among {', '.join(LANGUAGES)}, or folders of {base.corpus.root}, "
-                f"but {language!r} is neither."
-            )
+    languages = locales(options, base, LANGUAGES if options.preset == "paper" else miniature.LOCALES)
     encoder = base.student.encoder
     scratch = Scratch(model=encoder.model)
     axes = {"corpus.language": languages, "seed": options.seeds}
@@ -160,13 +154,37 @@ def plan(options: Options) -> tuple[Sweep, Layout, Sequence[str]]:
     return sweep, table, notes(base, options)
 
 
+def check(options: CellOptions, weights: Sequence[float]) -> None:
+    """Raises ValueError, naming the option, where there is nothing to run or its values cannot be."""
+    for name, values in (("languages", options.languages), ("weights", weights), ("seeds", options.seeds)):
+        if values is not None and not values:
+            raise ValueError(f"`{name}` must have at least one value, but is empty.")
+    if min(weights) < 0:
+        raise ValueError(f"`weights` must be at least 0, but has {min(weights):g}.")
+    if options.steps is not None and options.steps < 10:
+        raise ValueError(f"`steps` must be at least 10, but is {options.steps} instead.")
+    if options.evaluations is not None and options.evaluations < 1:
+        raise ValueError(f"`evaluations` must be at least 1, but is {options.evaluations} instead.")
+
+
+def locales(options: CellOptions, base: DistillL2S, default: Sequence[str]) -> Sequence[str]:
+    """The languages that are asked for, or else `default`.
+
+    Raises ValueError for one that neither the paper nor the corpus has.
+    """
+    languages = default if options.languages is None else options.languages
+    for language in languages:
+        if language not in LANGUAGES and not (Path(base.corpus.root) / language).is_dir():
+            raise ValueError(
+                f"`languages` must be among {', '.join(LANGUAGES)}, or folders of {base.corpus.root}, "
+                f"but {language!r} is neither."
+            )
+    return languages
+
+
 def layout(options: Options, data: str) -> Layout:
     """Table 1: columns by student and λ, rows by language in the paper's groups."""
-    columns = [
-        Column(f"distill_{w:g}" if w != 1 else "distill_1.0", f"λ = {w:g}", _distilled(w))
-        for w in sorted(set(options.weights))
-        if w
-    ]
+    columns = [Column(column("distill", w), f"λ = {w:g}", _distilled(w)) for w in sorted(set(options.weights)) if w]
     if 0 in options.weights:
         columns = [
             Column("scratch_0", "scratch λ = 0", {"student.encoder.kind": "scratch", "weight": 0.0}),
@@ -192,11 +210,16 @@ def layout(options: Options, data: str) -> Layout:
     )
 
 
+def column(what: str, weight: float) -> str:
+    """The name of a column at λ, as in the file of the published numbers."""
+    return f"{what}_{weight:g}" if weight != 1 else f"{what}_1.0"
+
+
 def _distilled(weight: float) -> dict[str, object]:
     return {"student.encoder.kind": "pretrained", "weight": weight}
 
 
-def notes(base: DistillL2S, options: Options) -> list[str]:
+def notes(base: DistillL2S, options: CellOptions) -> list[str]:
     """What a reader must know to read the numbers."""
     return [
         f"Student {Path(base.student.encoder.model).name}, teacher {Path(base.teacher.model).name}; "

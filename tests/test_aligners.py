@@ -1,9 +1,10 @@
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from trainables.aligners import nearest, shrink
+from trainables.aligners import AllFrames, linear, nearest, shrink
 from trainables.sequences import Sequences
 
 DROPPED = (0, 1)
@@ -84,3 +85,33 @@ def test_nearest_agrees_with_image_processing(length: int, target: int) -> None:
     ours = nearest(Sequences(values, torch.tensor([length])), torch.tensor([target]), target).values
     index = [i * length // target for i in range(target)]
     assert torch.equal(ours[0], values[0, index])
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=4), st.integers(0, 5))
+def test_linear_is_torchs_interpolation_of_each_utterance(sizes: list[tuple[int, int]], extra: int) -> None:
+    texts = [torch.randn(length, 2, dtype=torch.float64) for length, _ in sizes]
+    targets = torch.tensor([target for _, target in sizes])
+    hidden = Sequences.stack(texts)
+    ours = linear(Sequences(hidden.values + 7.0 * ~hidden.mask[:, :, None], hidden.lengths), targets, 40 + extra)
+    assert torch.equal(ours.lengths, targets)
+    assert not ours.values[~ours.mask].any()
+    for row, text, target in zip(rows(ours), texts, targets.tolist(), strict=True):
+        theirs = torch.nn.functional.interpolate(text.T[None], size=target, mode="linear", align_corners=False)
+        torch.testing.assert_close(row, theirs[0].T)
+
+
+@pytest.mark.parametrize("interpolate", [nearest, linear])
+def test_a_speech_or_a_text_of_nothing_is_zero(interpolate) -> None:
+    text = Sequences(torch.randn(2, 3, 4), torch.tensor([0, 3]))
+    aligned = interpolate(text.zero_padded(), torch.tensor([2, 0]), 2)
+    assert aligned.lengths.tolist() == [2, 0]
+    assert not aligned.values.any()
+
+
+def test_all_frames_are_the_valid_ones_whatever_their_labels() -> None:
+    hidden, labels = batch_of([[0, 0, 2], [1]], extra=2)
+    noisy = Sequences(hidden.values + 7.0 * ~hidden.mask[:, :, None], hidden.lengths)
+    kept = AllFrames()(noisy, labels, DROPPED)
+    assert torch.equal(kept.values, hidden.values)
+    assert torch.equal(kept.lengths, hidden.lengths)

@@ -1,10 +1,62 @@
 """Bringing speech frames and text tokens to one length, for a whole batch at once."""
 
+from typing import Annotated, Literal
+
 import torch
 from jaxtyping import Float, Int
+from pydantic import Field
 from torch import Tensor
 
+from trainables.config import Config
 from trainables.sequences import Sequences, mask_of
+
+
+class Shrunk(Config):
+    """One position per run of equal CTC labels, runs of blank and unknown left out: the paper's (eq. 9)."""
+
+    kind: Literal["shrunk"] = "shrunk"
+
+    def __call__(self, hidden: Sequences, labels: Int[Tensor, "batch frames"], dropped: tuple[int, ...]) -> Sequences:
+        """See `shrink`."""
+        return shrink(hidden, labels, dropped)
+
+
+class AllFrames(Config):
+    """Every valid frame of the speech, whatever CTC predicts."""
+
+    kind: Literal["all_frames"] = "all_frames"
+
+    def __call__(self, hidden: Sequences, labels: Int[Tensor, "batch frames"], dropped: tuple[int, ...]) -> Sequences:
+        """`hidden` as it is, zeros beyond each length."""
+        return hidden.zero_padded()
+
+
+Frames = Annotated[Shrunk | AllFrames, Field(discriminator="kind")]
+"""Which positions of the speech are compared with the text."""
+
+
+class Nearest(Config):
+    """Each position takes over one token of the text: the paper's (eq. 10)."""
+
+    kind: Literal["nearest"] = "nearest"
+
+    def __call__(self, hidden: Sequences, lengths: Int[Tensor, " batch"], time: int) -> Sequences:
+        """See `nearest`."""
+        return nearest(hidden, lengths, time)
+
+
+class Linear(Config):
+    """Each position takes a mixture of the two tokens it lies between."""
+
+    kind: Literal["linear"] = "linear"
+
+    def __call__(self, hidden: Sequences, lengths: Int[Tensor, " batch"], time: int) -> Sequences:
+        """See `linear`."""
+        return linear(hidden, lengths, time)
+
+
+Interpolation = Annotated[Nearest | Linear, Field(discriminator="kind")]
+"""How the text is brought to the length of the speech."""
 
 
 def shrink(hidden: Sequences, labels: Int[Tensor, "batch frames"], dropped: tuple[int, ...]) -> Sequences:
@@ -48,4 +100,24 @@ def nearest(hidden: Sequences, lengths: Int[Tensor, " batch"], time: int) -> Seq
     index = position * hidden.lengths[:, None] // lengths.clamp(min=1)[:, None]
     index = index.clamp(max=hidden.values.shape[1] - 1)[:, :, None].expand(-1, -1, hidden.values.shape[2])
     values: Float[Tensor, "batch time features"] = hidden.values.gather(1, index)
+    return Sequences(values * mask_of(lengths, time)[:, :, None], lengths)
+
+
+def linear(hidden: Sequences, lengths: Int[Tensor, " batch"], time: int) -> Sequences:
+    """`hidden` stretched or thinned to `lengths` by linear interpolation.
+
+    Position i of the result, (batch, time, features), lies at (i + ½) · L / lengths − ½ of the input, L its length,
+    kept between the first and the last: positions are centres, as in image processing.
+    """
+    position = torch.arange(time, device=lengths.device)
+    whole, length = 2 * lengths.clamp(min=1)[:, None], hidden.lengths[:, None]
+    # In integers, over the denominator `whole`: rounding must not move a position across a token.
+    place = ((2 * position + 1) * length - lengths[:, None]).clamp(min=0)
+    last = (length - 1).clamp(min=0)
+    lower = (place // whole).minimum(last)
+    upper = (lower + 1).minimum(last)
+    share = ((place - lower * whole) / whole).to(hidden.values.dtype)[:, :, None]
+    width = hidden.values.shape[2]
+    before, after = (hidden.values.gather(1, i[:, :, None].expand(-1, -1, width)) for i in (lower, upper))
+    values: Float[Tensor, "batch time features"] = torch.lerp(before, after, share)
     return Sequences(values * mask_of(lengths, time)[:, :, None], lengths)

@@ -10,9 +10,17 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     BertConfig,
     BertModel,
+    Data2VecAudioConfig,
+    Data2VecAudioModel,
+    HubertConfig,
+    HubertModel,
     PreTrainedTokenizerFast,
+    Wav2Vec2BertConfig,
+    Wav2Vec2BertModel,
     Wav2Vec2Config,
     Wav2Vec2Model,
+    WavLMConfig,
+    WavLMModel,
     WhisperConfig,
     WhisperModel,
 )
@@ -61,16 +69,38 @@ def corpus(root: Path, language: str = "cs", *, sizes: Sequence[int] = (24, 8, 8
     return root
 
 
-def wav2vec2(folder: Path, **changes: object) -> Path:
-    """A wav2vec 2.0 of a few thousand weights, with XLSR's layer norms and its 20 ms frames."""
-    fields = {
-        "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
-        "conv_dim": (8,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2,
-        "feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True,
-    }  # fmt: skip
+TRANSFORMER = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+CONVOLUTIONS = {"conv_dim": (8,) * 7, "conv_bias": True, "num_conv_pos_embedding_groups": 2}
+XLSR = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "num_conv_pos_embeddings": 16}
+
+
+def speech_encoder(family: str, folder: Path, **changes: object) -> Path:
+    """A random encoder of any family of students, of a few thousand weights, as a checkpoint for `from_pretrained`."""
+    convolutional = {**TRANSFORMER, **CONVOLUTIONS, **XLSR, **changes}
     torch.manual_seed(0)
-    Wav2Vec2Model(Wav2Vec2Config(**{**fields, **changes})).save_pretrained(folder)
+    match family:
+        case "wav2vec2":
+            model = Wav2Vec2Model(Wav2Vec2Config(**convolutional))
+        case "hubert":
+            model = HubertModel(HubertConfig(**convolutional))
+        case "wavlm":
+            model = WavLMModel(WavLMConfig(**convolutional))
+        case "data2vec-audio":
+            # Of several layers of positional convolutions, all but the first see what the padding became.
+            positions = {"num_conv_pos_embeddings": 1, "conv_pos_kernel_size": 5}
+            model = Data2VecAudioModel(Data2VecAudioConfig(**{**TRANSFORMER, **CONVOLUTIONS, **positions, **changes}))
+        case "wav2vec2-bert":
+            conformer = {"conv_depthwise_kernel_size": 5, "output_hidden_size": 16}
+            model = Wav2Vec2BertModel(Wav2Vec2BertConfig(**{**TRANSFORMER, **conformer, **changes}))
+        case _:
+            return whisper(folder)
+    model.save_pretrained(folder)
     return folder
+
+
+def wav2vec2(folder: Path) -> Path:
+    """A wav2vec 2.0 with XLSR's layer norms and its 20 ms frames."""
+    return speech_encoder("wav2vec2", folder)
 
 
 def whisper(folder: Path, width: int = 32) -> Path:

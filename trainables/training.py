@@ -52,7 +52,7 @@ class Task(nn.Module, ABC):
 
     @abstractmethod
     def pretrained(self) -> nn.Module:
-        """The part of the student that has a learning rate of its own."""
+        """The part that learns at `learning_rate`; the rest learns at `new_learning_rate`."""
 
     @abstractmethod
     def forward(self, batch: Batch) -> Losses:

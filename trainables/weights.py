@@ -102,7 +102,17 @@ def family(folder: Path) -> str | None:
 def fingerprint(name: str, bin_sha256: str | None) -> str:
     """Digest of config, weights and tokenizer of a model."""
     folder = check(locate(name), bin_sha256)
-    weights = ("*.safetensors",) if bin_sha256 is None else ("pytorch_model.bin",)
+    return _fingerprint(folder, ("*.safetensors",) if bin_sha256 is None else ("pytorch_model.bin",))
+
+
+def fingerprint_without_weights(name: str) -> str:
+    """Digest of config and tokenizer of a model: of what is left of it when its weights are drawn anew."""
+    folder = locate(name)
+    family(folder)
+    return _fingerprint(folder, ())
+
+
+def _fingerprint(folder: Path, weights: tuple[str, ...]) -> str:
     files = sorted(p for name in ("config.json", *TOKENIZER_FILES, *weights) for p in folder.glob(name))
     stats = tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files)
     return _digest(stats)

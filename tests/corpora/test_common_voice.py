@@ -156,7 +156,8 @@ def test_the_fingerprint_changes_with_the_size_of_a_clip_and_when_one_goes(relea
     data = CommonVoice(root=str(root), language="cs")
     clip = root / "cs" / "clips" / "common_voice_cs_dev_3.wav"
     fingerprints = [data.fingerprint()]
-    clip.write_bytes(clip.read_bytes() + b"\0")
+    (tmp_path / "longer.wav").write_bytes(clip.read_bytes() + b"\0")
+    (tmp_path / "longer.wav").replace(clip)
     fingerprints.append(data.fingerprint())
     clip.unlink()
     fingerprints.append(data.fingerprint())

@@ -1,4 +1,4 @@
-"""A Ray cluster of two nodes with a processor each, on this machine, whose nodes can be killed like machines."""
+"""A Ray cluster on this machine, whose nodes can be killed like machines."""
 
 import os
 import secrets
@@ -26,10 +26,11 @@ def environment(mark: str, cache: Path, **more: str) -> dict[str, str]:
 
 
 class Cluster:
-    """Head and workers, each started by `ray start`."""
+    """A head and other nodes, each started by `ray start`."""
 
-    def __init__(self, folder: Path, mark: str) -> None:
-        self.folder, self.mark = folder, mark
+    def __init__(self, folder: Path, mark: str, *, processors: int = 2) -> None:
+        """`processors` are those that each node says it has."""
+        self.folder, self.mark, self.processors = folder, mark, processors
         self.port, self.page, self.client = free_ports(3)
         self.environment = environment(
             mark,
@@ -52,15 +53,15 @@ class Cluster:
         return f"http://127.0.0.1:{self.page}"
 
     def start(self) -> None:
-        """Start what does not run: all of it, or the second node."""
+        """Let the head run, and no other node."""
         if "head" in self.raylets and not runs(self.raylets["head"]):
             self.kill()
+        for name in self.raylets.keys() - {"head"}:
+            self.kill(name)
         if not self.raylets:
             dashboard = ["--include-dashboard=true", f"--dashboard-port={self.page}"]
             ports = [f"--port={self.port}", f"--ray-client-server-port={self.client}"]
             self._start("head", "--head", *ports, *dashboard)
-        if not runs(self.raylets.get("second", 0)):
-            self.add("second")
 
     def add(self, name: str) -> None:
         """Start another node."""
@@ -78,7 +79,8 @@ class Cluster:
         return subprocess.run(command, env=self.environment, capture_output=True, timeout=60).returncode == 0
 
     def _start(self, name: str, *options: str) -> None:
-        command = [RAY, "start", *options, "--node-ip-address=127.0.0.1", "--num-cpus=1", "--disable-usage-stats"]
+        command = [RAY, "start", *options, "--node-ip-address=127.0.0.1", "--disable-usage-stats"]
+        command += [f"--num-cpus={self.processors}"]
         # Its own ports, as two nodes of one machine must have; little memory; a short path, for the sockets in it.
         command += ["--min-worker-port=0", "--max-worker-port=0", "--object-store-memory=80000000"]
         command += [f"--temp-dir=/tmp/{self.mark}-{name}"]

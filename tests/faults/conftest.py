@@ -1,4 +1,4 @@
-"""One cluster of two nodes and one undisturbed study for all tests of faults; nothing is left running."""
+"""One cluster and one undisturbed study for all tests of faults; nothing is left running."""
 
 import shutil
 import uuid
@@ -29,7 +29,7 @@ def one_cluster(mark: str, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
 
 @pytest.fixture
 def cluster(one_cluster: Cluster) -> Cluster:
-    """Both of its nodes run, whatever the test before has done to them."""
+    """Its head runs and no other node, whatever the test before has done to them."""
     one_cluster.start()
     return one_cluster
 

@@ -127,7 +127,7 @@ class Study:
     def launch(self, command: list[str], environment: dict[str, str] | None = None) -> Submission:
         """Submit it in another way."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        if self.database and not self.submissions:
+        if self.database and not (self.folder / "mlflow.db").exists():
             shutil.copyfile(self.database, self.folder / "mlflow.db")
         output = self.folder / f"output-{len(self.submissions)}"
         self.submissions.append(Submission(command, environment or self.environment, output))
@@ -160,6 +160,16 @@ class Study:
         """Whether the checkpoint of `step`, or a later one, is there while the trial runs."""
         checkpoints = (self.trial(cell) / "checkpoints").glob("step-*/manifest.json")
         return cell in self.workers() and any(int(path.parent.name[5:]) >= step for path in checkpoints)
+
+    def truncate(self, cell: str) -> tuple[str, int, int] | None:
+        """Cut off the end of the last of two checkpoints; the cell and both steps. None where there are no two."""
+        kept = sorted((self.trial(cell) / "checkpoints").glob("step-*/manifest.json"))
+        if len(kept) < 2:
+            return None
+        state = kept[-1].parent / "state.npz"
+        state.write_bytes(state.read_bytes()[:100])
+        before, last = (int(path.parent.name[5:]) for path in kept)
+        return cell, before, last
 
     def result(self, cell: str) -> dict:
         """What came of a trial; empty before it has ended."""

@@ -11,6 +11,8 @@ from tests.faults.study import Study, assert_ran_once, assert_undisturbed, signa
 
 def test_a_job_that_fails_and_is_tried_again(cluster: Cluster, study: Study, reference: Study) -> None:
     """As a job of the cluster, whose exit code is the study's; it runs on both nodes."""
+    cluster.add("second")
+    study.options += ["--cpus", "2"]  # one trial on each node
     until(cluster.serves_jobs, "the cluster takes jobs")
     study.address = None
     options = [option for option in study.command()[2:] if option != "--local"]

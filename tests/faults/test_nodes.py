@@ -6,6 +6,8 @@ from tests.faults.study import CELLS, Study, assert_undisturbed
 
 
 def test_a_lost_node_and_a_lost_driver(cluster: Cluster, study: Study, reference: Study) -> None:
+    cluster.add("second")
+    study.options += ["--cpus", "2"]  # one trial on each node
     first = study.submit("--seconds", "0.8")
     until(lambda: on(study, cluster.raylets["second"], 2), "a trial on the second node has a checkpoint")
     (victim,) = on(study, cluster.raylets["second"], 2)
@@ -22,17 +24,22 @@ def test_a_lost_node_and_a_lost_driver(cluster: Cluster, study: Study, reference
     assert not any(runs(event.pid) for event in old.values())
 
 
-def test_a_lost_head(cluster: Cluster, study: Study, reference: Study) -> None:
-    """Nothing but the storage goes into the new cluster."""
+def test_a_lost_head_and_a_truncated_checkpoint(cluster: Cluster, study: Study, reference: Study) -> None:
+    """Nothing but the storage goes into the new cluster, and that is damaged."""
     first = study.submit()
-    until(lambda: any(study.at(cell, 4) for cell in CELLS), "a trial has two checkpoints")
+    until(lambda: any(study.at(cell, 6) for cell in CELLS), "a trial has its third checkpoint")
     cluster.kill("head")
     output = first.ends(1)
     assert "GCS may have been killed" in output  # Ray's words, as it ends the process
     assert "Traceback" not in output
     cluster.kill()
+    cell, before, last = next(filter(None, map(study.truncate, CELLS)))
     cluster.start()
-    assert "from a checkpoint" in study.submit().ends(0)
+    output = study.submit().ends(0)
+    assert "from a checkpoint" in output
+    again = output.partition(f"{cell}: started")[2].partition(f"{cell}: finished")[0]
+    assert f"{cell}: step {before} of 8" not in again
+    assert f"{cell}: step {last} of 8" in again, "it went on from the checkpoint before the truncated one"
     assert_undisturbed(study, reference)
 
 

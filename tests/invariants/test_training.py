@@ -23,6 +23,8 @@ from trainables.recipes.distill_l2s import DistillL2S, DistillL2STask
 from trainables.run import LocalRun
 from trainables.students.ctc import CTCStudent, Pretrained, Regularisation
 from trainables.teachers.features import CachedFeatures, OnlineFeatures
+from trainables.teachers.language_model import LanguageModel, RandomLanguageModel
+from trainables.teachers.variants import TrainedAlong
 from trainables.training import NonFiniteLoss, World
 
 
@@ -61,12 +63,18 @@ def regularised(recipe: DistillL2S, models: Path) -> DistillL2S:
     return recipe.model_copy(update={"student": student})
 
 
+def trained_along(recipe: DistillL2S) -> DistillL2S:
+    """With a teacher whose weights and dropout are part of the training."""
+    return recipe.model_copy(update={"teacher": TrainedAlong(model=recipe.teacher.model)})
+
+
 def losses(run: LocalRun) -> list[float]:
     return [m["train_loss"] for m in run.metrics() if "train_loss" in m]
 
 
-def test_resumed_is_uninterrupted(recipe: DistillL2S, models: Path, tmp_path: Path) -> None:
-    recipe = regularised(recipe, models)
+@pytest.mark.parametrize("along", [False, True], ids=["frozen", "trained along"])
+def test_resumed_is_uninterrupted(recipe: DistillL2S, models: Path, tmp_path: Path, along: bool) -> None:
+    recipe = regularised(trained_along(recipe) if along else recipe, models)
     whole, parts = LocalRun(tmp_path / "whole"), tmp_path / "parts"
     undisturbed = recipe.run(whole)
     for at in (5, 15):
@@ -100,12 +108,12 @@ def run_by_two(recipe: DistillL2S, folder: Path) -> subprocess.CompletedProcess[
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
 
 
-@pytest.mark.parametrize("shares", [2, 3])
-def test_two_workers_are_one(recipe: DistillL2S, models: Path, tmp_path: Path, shares: int) -> None:
+@pytest.mark.parametrize(("shares", "along"), [(2, False), (3, False), (3, True)])
+def test_two_workers_are_one(recipe: DistillL2S, models: Path, tmp_path: Path, shares: int, along: bool) -> None:
     # Batches of 5 and one of 4, in shares of unequal size; with 3 shares, one worker has two and the other one.
     # Several batches of evaluation, so that both workers have some. AdamW forgets the scale of a gradient, but
     # for the steps that are clipped among steps that are not.
-    recipe = regularised(recipe, models).model_copy(
+    recipe = regularised(trained_along(recipe) if along else recipe, models).model_copy(
         update={"batching": ByCount(utterances=5), "evaluation_seconds": 3.0}
     )
     recipe = changed(recipe, shares=shares, clip=12.0)
@@ -143,12 +151,14 @@ def test_more_workers_than_shares_are_refused_before_anything_is_made(
     assert not cache.exists()
 
 
-def test_cached_teacher_is_the_online_one(recipe: DistillL2S) -> None:
-    for preparation in recipe.preparations():
-        preparation.build()
+@pytest.mark.parametrize("kind", [LanguageModel, RandomLanguageModel])
+def test_cached_teacher_is_the_online_one(recipe: DistillL2S, kind: type[LanguageModel | RandomLanguageModel]) -> None:
+    teacher = kind(model=recipe.teacher.model)
+    recipe = recipe.model_copy(update={"teacher": teacher})
+    *_, features = [preparation.build() for preparation in recipe.preparations()]
     train = PreparedSplit(recipe.split("train").folder())
     vocabulary = CharacterVocabulary.of(train.texts)
-    sources = CachedFeatures(recipe.features().folder()), OnlineFeatures(recipe.teacher.build(), train)
+    sources = CachedFeatures(features), OnlineFeatures(teacher.build(), train)
     histories = []
     for source in sources:
         torch.manual_seed(1)

@@ -12,9 +12,13 @@ from trainables.batch import Batch
 from trainables.corpora.audio import SAMPLE_RATE
 from trainables.corpora.batching import Batching, ByCount, BySeconds
 from trainables.corpora.prepared import PreparedSplit
+from trainables.losses.regression import AlignedRegression
+from trainables.losses.transport import OptimalTransport
 from trainables.recipes import probe
 from trainables.recipes.distill_l2s import DistillL2S
 from trainables.run import LocalRun
+from trainables.teachers.language_model import RandomLanguageModel
+from trainables.teachers.variants import ShuffledTranscripts, TrainedAlong
 
 
 @pytest.fixture
@@ -22,6 +26,70 @@ def nowhere(recipe: DistillL2S) -> DistillL2S:
     """The recipe without its corpus."""
     corpus = recipe.corpus.model_copy(update={"root": "/nowhere"})
     return recipe.model_copy(update={"corpus": corpus})
+
+
+def controls(recipe: DistillL2S) -> dict[str, DistillL2S]:
+    """The recipe with other teachers and another loss, by what tells each from the paper's."""
+    model = recipe.teacher.model
+    changes: dict[str, dict[str, object]] = {
+        "": {},
+        ", random teacher": {"teacher": RandomLanguageModel(model=model)},
+        ", shuffled transcripts": {"teacher": ShuffledTranscripts(model=model)},
+        ", random teacher trained along, no bias": {
+            "teacher": TrainedAlong(model=model), "distillation": AlignedRegression(bias=False),
+        },
+        ", optimal transport, ε = 0.1": {"distillation": OptimalTransport()},
+    }  # fmt: skip
+    return {label: recipe.model_copy(update=change) for label, change in changes.items()}
+
+
+def test_its_label_tells_controls_apart_where_a_teacher_takes_part(nowhere: DistillL2S) -> None:
+    for label, control in controls(nowhere).items():
+        assert str(control) == f"cs, distilled, λ = 0.5{label}, seed 1"
+        assert str(control.model_copy(update={"weight": 0.0})) == "cs, fine-tuned, seed 1"
+
+
+def test_only_a_teacher_that_is_trained_along_prepares_nothing(nowhere: DistillL2S) -> None:
+    last = [str(control.preparations()[-1]) for control in controls(nowhere).values()]
+    assert last == ["cs train teacher", "cs train random teacher, seed 1", "cs train teacher", "cs test", last[0]]
+
+
+def test_a_teacher_that_is_trained_along_learns_at_the_encoders_rate(nowhere: DistillL2S) -> None:
+    recipe = controls(nowhere)[", random teacher trained along, no bias"]
+    optimisation = recipe.optimisation.model_copy(update={"new_learning_rate": 0.5})
+    task = recipe.task(probe.VOCABULARY)
+    assert task.online is not None
+    assert task.distillation is not None
+    base, new = optimisation.build(task, task.pretrained()).param_groups
+    trainable = [p for m in (task.student.encoder, task.online) for p in m.parameters() if p.requires_grad]
+    assert [id(p) for p in base["params"]] == [id(p) for p in trainable]
+    assert [id(p) for p in new["params"]] == [
+        id(p) for p in (*task.student.head.parameters(), *task.distillation.parameters())
+    ]
+    assert (base["peak"], new["peak"]) == (1e-3, 0.5)
+    before = {name: value.clone() for name, value in task.online.state_dict().items()}
+    batches = probe.noise(recipe.batching, longest=2.0, shares=1, masking=recipe.masking, teacher=None)
+    probe.seconds_per_step(task, batches, optimisation)
+    changed = [name for name, value in task.online.state_dict().items() if not torch.equal(value, before[name])]
+    assert {"encoder.embeddings.word_embeddings.weight", "encoder.encoder.layer.1.output.dense.weight"} <= {*changed}
+
+
+def test_the_student_begins_the_same_whatever_the_teacher(nowhere: DistillL2S) -> None:
+    heads = []
+    for control in controls(nowhere).values():
+        torch.manual_seed(1)
+        heads.append(control.task(probe.VOCABULARY).student.head.weight)
+    assert all(torch.equal(head, heads[0]) for head in heads)
+
+
+def test_every_control_trains_and_has_a_loss_of_its_own(recipe: DistillL2S, tmp_path: Path) -> None:
+    optimisation = recipe.optimisation.model_copy(update={"steps": 5})
+    distances = set()
+    for i, control in enumerate(controls(recipe.model_copy(update={"optimisation": optimisation})).values()):
+        run = LocalRun(tmp_path / str(i))
+        assert control.run(run)["test_cer"] >= 0
+        distances.add(run.metrics()[0]["train_distillation"])
+    assert len(distances) == 5
 
 
 def test_its_steps_are_the_schedules(nowhere: DistillL2S) -> None:
@@ -56,8 +124,22 @@ def test_it_keeps_the_best_student_and_what_it_recognised(recipe: DistillL2S, tm
 
 @pytest.mark.parametrize("weight", [0.0, 0.5])
 def test_a_probe_needs_no_corpus_and_prepares_nothing(nowhere: DistillL2S, cache: Path, weight: float) -> None:
-    assert 0 < nowhere.model_copy(update={"weight": weight}).probe()["seconds"] < 60
+    for control in controls(nowhere).values():
+        assert 0 < control.model_copy(update={"weight": weight}).probe()["seconds"] < 60
     assert not cache.exists()
+
+
+def test_a_probe_of_a_teacher_that_is_trained_along_has_it_read(nowhere: DistillL2S) -> None:
+    online = controls(nowhere)[", random teacher trained along, no bias"].task(probe.VOCABULARY).online
+    assert online is not None
+    parts = [
+        probe.noise(nowhere.batching, longest=2.0, shares=1, masking=nowhere.masking, teacher=teacher)[0]
+        for teacher in (None, 12)
+    ]
+    assert parts[0].teacher is None
+    assert parts[1].teacher is not None
+    # This tokenizer has a token for the space too.
+    assert online(parts[0].texts).lengths.tolist() == [2 + 2 * (n - 2) for n in parts[1].teacher.lengths.tolist()]
 
 
 def test_a_probe_is_the_median_after_the_warm_up(nowhere: DistillL2S, monkeypatch: pytest.MonkeyPatch) -> None:

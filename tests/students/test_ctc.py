@@ -4,19 +4,7 @@ from typing import Any
 import pytest
 import torch
 from torch.nn import functional
-from transformers import (
-    AutoModel,
-    Data2VecAudioConfig,
-    Data2VecAudioModel,
-    HubertConfig,
-    HubertModel,
-    Wav2Vec2BertConfig,
-    Wav2Vec2BertModel,
-    Wav2Vec2FeatureExtractor,
-    WavLMConfig,
-    WavLMModel,
-    WhisperFeatureExtractor,
-)
+from transformers import AutoModel, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
 
 from trainables import testing
 from trainables.batch import Batch
@@ -31,39 +19,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:Support for mismatched key_paddi
 
 VOCABULARY = CharacterVocabulary.of(["abcdefghij "])
 CONVOLUTIONAL = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
-TRANSFORMER = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-CONVOLUTIONS = {"conv_dim": (8,) * 7, "conv_bias": True, "num_conv_pos_embedding_groups": 2}
-XLSR = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "num_conv_pos_embeddings": 16}
 NO_DROPOUT = Regularisation(attention=0, hidden=0, layers=0)
-
-
-def save(family, folder, **changes):
-    """A random model of a family, as a checkpoint that somebody has downloaded."""
-    torch.manual_seed(0)
-    match family:
-        case "wav2vec2":
-            return testing.wav2vec2(folder, **changes)
-        case "whisper":
-            return testing.whisper(folder)
-        case "hubert":
-            model = HubertModel(HubertConfig(**{**TRANSFORMER, **CONVOLUTIONS, **XLSR, **changes}))
-        case "wavlm":
-            model = WavLMModel(WavLMConfig(**{**TRANSFORMER, **CONVOLUTIONS, **XLSR, **changes}))
-        case "data2vec-audio":
-            # Of several layers of positional convolutions, all but the first see what the padding became.
-            positions = {"num_conv_pos_embeddings": 1, "conv_pos_kernel_size": 5}
-            model = Data2VecAudioModel(Data2VecAudioConfig(**{**TRANSFORMER, **CONVOLUTIONS, **positions, **changes}))
-        case _:
-            conformer = {"conv_depthwise_kernel_size": 5, "output_hidden_size": 16}
-            model = Wav2Vec2BertModel(Wav2Vec2BertConfig(**{**TRANSFORMER, **conformer, **changes}))
-    model.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoints")
-    return {family: str(save(family, folder / family)) for family in FAMILIES}
+    return {family: str(testing.speech_encoder(family, folder / family)) for family in FAMILIES}
 
 
 @pytest.fixture(params=FAMILIES)
@@ -142,7 +104,7 @@ def test_masks_hide_frames_from_the_encoder(model):
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family != "whisper"])
 def test_masks_work_for_a_checkpoint_that_was_trained_without(family, tmp_path):
-    folder = save(family, tmp_path / "model", mask_time_prob=0.0, apply_spec_augment=False)
+    folder = testing.speech_encoder(family, tmp_path / "model", mask_time_prob=0.0, apply_spec_augment=False)
     plain, masked = hidden_with_and_without_masks(build(Pretrained(model=str(folder))).train())
     assert not torch.allclose(plain, masked, atol=1e-3)
 
@@ -224,7 +186,7 @@ def test_identity_of_scratch_is_the_architecture_wherever_it_lies(model, tmp_pat
     for path in moved.glob("*.safetensors"):
         path.unlink()
     build(Scratch(model=str(moved)))  # needs no weights
-    wider = save("wav2vec2", tmp_path / "wider", intermediate_size=48)
+    wider = testing.speech_encoder("wav2vec2", tmp_path / "wider", intermediate_size=48)
     assert Scratch(model=str(wider)).identity() != Scratch(model=model).identity()
 
 

@@ -10,6 +10,7 @@ has a header and no quoting; columns came and went, the three used here are in e
 """
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from functools import cache
@@ -57,14 +58,25 @@ class CommonVoice(Config):
         label = Path(self.root) / "RELEASE.txt"
         return label.read_text(encoding="utf-8").strip() if label.is_file() else Path(self.root).resolve().name
 
+    def licence(self) -> str:
+        """Of the recordings: what `SOURCES.json` says of the packages they come from, or CC0-1.0, Common Voice's own.
+
+        Raises ValueError when the root is not there: a name alone does not tell.
+        """
+        if not Path(self.root).is_dir():
+            raise ValueError(f"The data root must be a folder with Common Voice locales, but {self.root} is none.")
+        sources = Path(self.root) / "SOURCES.json"
+        if not sources.is_file():
+            return "CC0-1.0"
+        packages = json.loads(sources.read_text(encoding="utf-8"))["packages"]
+        return ", ".join(sorted({package["licence"] for package in packages}))
+
     def fingerprint(self) -> str:
         """Digest of the three TSV files and of the names and sizes of the clips that they name."""
         tables = [self._table(split) for split in FILES]
-        digest, names = _tables(self.root, self.language, tuple(table.stat().st_mtime_ns for table in tables))
         clips = self.folder / "clips"
-        sizes = {p.name: p.stat().st_size for p in os.scandir(clips)} if clips.is_dir() else {}
-        found = "".join(f"{name}:{sizes.get(name)}\n" for name in names)
-        return hashlib.sha256(f"{digest}\n{found}".encode()).hexdigest()[:16]
+        known = [*tables, clips] if clips.is_dir() else tables
+        return _fingerprint(self.root, self.language, tuple(path.stat().st_mtime_ns for path in known))
 
     def utterances(self, split: Split) -> Iterator[Utterance | Rejected]:
         """The rows of a split in the order of its file; a malformed row comes as `Rejected`.
@@ -87,16 +99,20 @@ class CommonVoice(Config):
 
 
 @cache
-def _tables(root: str, language: str, changed: tuple[int, ...]) -> tuple[str, tuple[str, ...]]:
-    """Digest of a language's TSV files, and the clips that they name, in order.
+def _fingerprint(root: str, language: str, changed: tuple[int, ...]) -> str:
+    """A hundred trials ask, and looking at every clip takes long; `changed` are the times of the last changes.
 
-    A hundred trials ask, and reading a language takes a second; `changed` are the times of the last changes.
+    A clip that is overwritten in place changes no folder: the next process sees it.
     """
     corpus, total = CommonVoice(root=root, language=language), hashlib.sha256()
     for split in FILES:
         total.update((corpus.folder / FILES[split]).read_bytes())
+    clips = corpus.folder / "clips"
+    sizes = {p.name: p.stat().st_size for p in os.scandir(clips)} if clips.is_dir() else {}
     rows = [row for split in FILES for row in corpus.utterances(split)]
-    return total.hexdigest(), tuple(row.audio.name for row in rows if isinstance(row, Utterance))
+    names = [row.audio.name for row in rows if isinstance(row, Utterance)]
+    found = "".join(f"{name}:{sizes.get(name)}\n" for name in names)
+    return hashlib.sha256(f"{total.hexdigest()}\n{found}".encode()).hexdigest()[:16]
 
 
 def parse(header: list[str], line: str, number: int, clips: Path, language: str) -> Utterance | Rejected:

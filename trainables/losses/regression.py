@@ -6,36 +6,52 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from trainables.aligners import nearest, shrink
+from trainables.aligners import Frames, Interpolation, Nearest, Shrunk
 from trainables.config import Config
+from trainables.losses.distances import Distance, SquaredError
 from trainables.sequences import Sequences
 
 
 class AlignedRegression(Config):
-    """Shrink the speech, stretch the text, project linearly, mean squared error: the paper's loss."""
+    """Shrink the speech, stretch the text, project linearly, mean squared error: by default the paper's loss."""
 
     kind: Literal["aligned_regression"] = "aligned_regression"
+    frames: Frames = Shrunk()
+    interpolation: Interpolation = Nearest()
+    distance: Distance = SquaredError()
+    bias: bool = True
+    """Whether the projection has one (eq. 11); the released code's has none."""
+
+    @property
+    def label(self) -> str:
+        """What tells it from the paper's, in words; empty for the paper's."""
+        chosen = [
+            (self.frames.kind, "shrunk"),
+            (self.interpolation.kind, "nearest"),
+            (self.distance.kind, "squared_error"),
+            ("bias" if self.bias else "no bias", "bias"),
+        ]
+        return ", ".join(kind.replace("_", " ") for kind, papers in chosen if kind != papers)
 
     def build(self, *, student: int, teacher: int, dropped: tuple[int, ...]) -> "AlignedRegressionLoss":
         """The loss for hidden states of these widths; `dropped` are the blank and the unknown token."""
-        return AlignedRegressionLoss(student, teacher, dropped)
+        return AlignedRegressionLoss(self, student, teacher, dropped)
 
 
 class AlignedRegressionLoss(nn.Module):
-    """One value per utterance: MSE(shrink(H) · W_f + b_f, nearest(H^LM)) (eq. 9 to 13)."""
+    """One value per utterance: the mean of D(shrink(H) · W_f + b_f, nearest(H^LM)) over positions (eq. 9 to 13)."""
 
-    def __init__(self, student: int, teacher: int, dropped: tuple[int, ...]) -> None:
+    def __init__(self, config: AlignedRegression, student: int, teacher: int, dropped: tuple[int, ...]) -> None:
         super().__init__()
-        self.projection = nn.Linear(student, teacher)  # W_f, b_f of eq. 11
-        self.dropped = dropped
+        self.projection = nn.Linear(student, teacher, bias=config.bias)  # W_f, b_f of eq. 11
+        self.config, self.dropped = config, dropped
 
     def forward(
         self, student: Sequences, teacher: Sequences, labels: Int[Tensor, "batch frames"]
     ) -> Float[Tensor, " batch"]:
         """Student (batch, frames, D_SM), teacher (batch, tokens, D_LM), labels CTC's argmax."""
-        speech = shrink(Sequences(student.values.float(), student.lengths), labels, self.dropped)
-        text = nearest(teacher, speech.lengths, speech.values.shape[1])
+        speech = self.config.frames(Sequences(student.values.float(), student.lengths), labels, self.dropped)
+        text = self.config.interpolation(teacher, speech.lengths, speech.values.shape[1])
         with torch.autocast(student.values.device.type, enabled=False):
-            difference = self.projection(speech.values) - text.values.float()
-        squared = difference.square().mean(dim=2) * speech.mask
-        return squared.sum(dim=1) / speech.lengths.clamp(min=1)
+            distances = self.config.distance(self.projection(speech.values), text.values.float())
+        return (distances * speech.mask).sum(dim=1) / speech.lengths.clamp(min=1)

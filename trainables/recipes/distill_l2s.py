@@ -5,7 +5,7 @@ language model has over the transcript: L = L_CTC + λ · L_KD (eq. 14).
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
@@ -27,7 +27,8 @@ from trainables.corpora.common_voice import CommonVoice, Split
 from trainables.corpora.prepared import PreparedSplit, SplitPreparation
 from trainables.corpora.text import CharacterVocabulary, Letters, Normaliser
 from trainables.decoding import greedy
-from trainables.losses.regression import AlignedRegression, AlignedRegressionLoss
+from trainables.losses.regression import AlignedRegression
+from trainables.losses.transport import OptimalTransport
 from trainables.metrics import ErrorCounts, Transcripts
 from trainables.optimisation import Optimisation
 from trainables.recipes import probe
@@ -36,8 +37,11 @@ from trainables.run import Run
 from trainables.sequences import Sequences
 from trainables.students.ctc import CTCModel, CTCStudent, Encoded
 from trainables.teachers.features import CachedFeatures, FeaturePreparation
-from trainables.teachers.language_model import LanguageModel
+from trainables.teachers.language_model import TextEncoder
+from trainables.teachers.variants import Teacher
 from trainables.training import Losses, Task, World, evaluating, fit
+
+Distillation = Annotated[AlignedRegression | OptimalTransport, Field(discriminator="kind")]
 
 
 class DistillL2S(Recipe):
@@ -45,8 +49,8 @@ class DistillL2S(Recipe):
 
     corpus: CommonVoice
     student: CTCStudent
-    teacher: LanguageModel
-    distillation: AlignedRegression = AlignedRegression()
+    teacher: Teacher
+    distillation: Distillation = AlignedRegression()
     weight: Annotated[float, Field(ge=0)] = 0.5
     """λ, the weight of the distillation loss (eq. 14); at 0 no teacher takes part."""
     normaliser: Normaliser = Letters()
@@ -67,7 +71,8 @@ class DistillL2S(Recipe):
         if not self.weight:
             how = "from scratch" if self.student.encoder.kind == "scratch" else "fine-tuned"
         else:
-            how = f"distilled, λ = {self.weight:g}"
+            variants = self.teacher.label, self.distillation.label
+            how = ", ".join(filter(None, ("distilled", f"λ = {self.weight:g}", *variants)))
         return f"{self.corpus.language}, {how}, seed {self.seed}"
 
     @property
@@ -80,14 +85,16 @@ class DistillL2S(Recipe):
         longest = self.longest_training_clip if split == "train" else self.longest_clip
         return SplitPreparation(corpus=self.corpus, split=split, normaliser=self.normaliser, longest=longest)
 
-    def features(self) -> FeaturePreparation:
-        """The teacher's hidden states over the training transcripts."""
-        return FeaturePreparation(teacher=self.teacher, split=self.split("train"))
+    def features(self) -> FeaturePreparation | None:
+        """The teacher's hidden states over the training transcripts, where one takes part that has them cached."""
+        teacher = self.teacher.cached() if self.weight else None
+        return FeaturePreparation(teacher=teacher, split=self.split("train")) if teacher else None
 
     def preparations(self) -> tuple[Preparation, ...]:
         """The three splits and, where a teacher takes part, its features."""
         splits = self.split("train"), self.split("valid"), self.split("test")
-        return (*splits, self.features()) if self.weight else splits
+        features = self.features()
+        return (*splits, features) if features else splits
 
     def run(self, run: Run) -> dict[str, float]:
         """Train, keep the student with the best validation error, test it.
@@ -101,10 +108,11 @@ class DistillL2S(Recipe):
         train, valid, test = (PreparedSplit(self.split(s).build()) for s in ("train", "valid", "test"))
         # As in the released code, which counts characters over both.
         vocabulary = CharacterVocabulary.of([*train.texts, *valid.texts])
-        features = CachedFeatures(self.features().build()) if self.weight else None
+        features = self.features()
+        source = self.teacher.source(CachedFeatures(features.build()), len(train)) if features else None
         torch.manual_seed(self.seed)
-        task = self.task(vocabulary)
-        loader = Loader(train, vocabulary, features, self.masking)
+        task = self.task(vocabulary, train.texts)
+        loader = Loader(train, vocabulary, source, self.masking)
         progress = fit(
             task,
             train=lambda step: loader.training(
@@ -141,22 +149,23 @@ class DistillL2S(Recipe):
             longest=self.longest_training_clip,
             shares=self.optimisation.shares,
             masking=self.masking,
-            teacher=self.teacher.features() if self.weight else None,
+            teacher=self.teacher.features() if self.features() else None,
         )
-        task = self.task(probe.VOCABULARY)
+        task = self.task(probe.VOCABULARY, [text for batch in batches for text in batch.texts])
         parameters = float(sum(parameter.numel() for parameter in task.parameters()))
         return {"seconds": probe.seconds_per_step(task, batches, self.optimisation), "parameters": parameters}
 
-    def task(self, vocabulary: CharacterVocabulary) -> "DistillL2STask":
-        """The student with its losses."""
+    def task(self, vocabulary: CharacterVocabulary, texts: Sequence[str] | None = None) -> "DistillL2STask":
+        """The student with its losses. `texts` are all that it will be trained on, where that is known."""
         student = self.student.build(vocabulary)
-        distillation = None
-        if self.weight:
-            dropped = (vocabulary.blank, vocabulary.unknown)
-            distillation = self.distillation.build(
-                student=student.width, teacher=self.teacher.features(), dropped=dropped
-            )
-        return DistillL2STask(student, distillation, self.weight, vocabulary)
+        if not self.weight:
+            return DistillL2STask(student, vocabulary)
+        dropped = (vocabulary.blank, vocabulary.unknown)
+        distillation = self.distillation.build(student=student.width, teacher=self.teacher.features(), dropped=dropped)
+        online = None if self.teacher.cached() else self.teacher.build()
+        if online is not None and texts is not None:
+            online.restrict_to(texts)
+        return DistillL2STask(student, vocabulary, distillation, self.weight, online)
 
     def _evaluation(self, split: PreparedSplit, vocabulary: CharacterVocabulary, world: World) -> Iterator[Batch]:
         return Loader(split, vocabulary).evaluation(
@@ -172,17 +181,19 @@ class DistillL2STask(Task):
     def __init__(
         self,
         student: CTCModel,
-        distillation: AlignedRegressionLoss | None,
-        weight: float,
         vocabulary: CharacterVocabulary,
+        distillation: nn.Module | None = None,
+        weight: float = 0.0,
+        online: TextEncoder | None = None,
     ) -> None:
+        """`online` reads the transcripts at each step, where the teacher's hidden states do not come with them."""
         super().__init__()
-        self.student, self.distillation = student, distillation
-        self.weight, self.vocabulary = weight, vocabulary
+        self.student, self.vocabulary = student, vocabulary
+        self.distillation, self.weight, self.online = distillation, weight, online
 
     def pretrained(self) -> nn.Module:
-        """See `Task.pretrained`."""
-        return self.student.encoder
+        """The encoder, and a teacher that is trained along: of the released code's one rate, the encoder has most."""
+        return nn.ModuleList([self.student.encoder, self.online]) if self.online else self.student.encoder
 
     def forward(self, batch: Batch) -> Losses:
         """L = L_CTC + λ · L_KD (eq. 14), L_CTC divided by the transcript's length as in the released code."""
@@ -191,9 +202,10 @@ class DistillL2STask(Task):
         terms = {"ctc": (ctc * batch.scale).sum()}
         total = terms["ctc"]
         if self.distillation is not None:
-            assert batch.teacher is not None
+            teacher = self.online(batch.texts) if self.online else batch.teacher
+            assert teacher is not None
             labels = encoded.logits.values.argmax(dim=2)
-            distance = self.distillation(encoded.hidden, batch.teacher, labels)
+            distance = self.distillation(encoded.hidden, teacher, labels)
             terms["distillation"] = (distance * batch.scale).sum()
             total = total + self.weight * terms["distillation"]
         return Losses(total, terms)

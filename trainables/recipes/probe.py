@@ -25,7 +25,10 @@ CHARACTERS_PER_SECOND, TOKENS_PER_SECOND = 12, 4
 
 
 def noise(batching: Batching, *, longest: float, shares: int, masking: TimeMasking, teacher: int | None) -> list[Batch]:
-    """The micro-batches of one global batch of the usual size: noise for audio and for a teacher of this width."""
+    """The micro-batches of one global batch of the usual size: noise for audio and for a teacher of this width.
+
+    Without a width there are transcripts, for a teacher that reads them at each step.
+    """
     utterances, seconds = batching.usual(longest)
     random = np.random.default_rng(0)
     batches = []
@@ -33,15 +36,15 @@ def noise(batching: Batching, *, longest: float, shares: int, masking: TimeMaski
         count = len(range(i, utterances, shares))
         size = max(count, 1)  # the filler of an empty share takes its time too
         masks = [masking.draw(int(seconds * FRAMES_PER_SECOND), random) for _ in range(size)]
-        characters = 1 + int(seconds * CHARACTERS_PER_SECOND)
+        characters, tokens = 1 + int(seconds * CHARACTERS_PER_SECOND), int(seconds * TOKENS_PER_SECOND)
         batches.append(
             Batch(
                 ids=("noise",) * size,
                 audio=_equal(0.1 * torch.randn(size, max(1, int(seconds * SAMPLE_RATE)))),
                 tokens=_equal(torch.randint(VOCABULARY.unknown, (size, characters))),
                 scale=torch.full((size,), 1 / utterances if count else 0.0),
-                texts=("",) * size,
-                teacher=_equal(torch.randn(size, 2 + int(seconds * TOKENS_PER_SECOND), teacher)) if teacher else None,
+                texts=(" ".join("a" * tokens),) * size,
+                teacher=_equal(torch.randn(size, 2 + tokens, teacher)) if teacher else None,
                 masked=torch.from_numpy(np.stack(masks)),
             )
         )

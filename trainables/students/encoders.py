@@ -72,14 +72,15 @@ class WhisperFrames(nn.Module):
         super().__init__()
         self.encoder = encoder
         encoder.embed_positions.requires_grad_(False)  # fixed sinusoids, which from_pretrained forgets
-        self.mel = torchaudio.transforms.MelSpectrogram(
-            SAMPLE_RATE,
-            n_fft=400,
-            hop_length=160,
-            n_mels=encoder.num_mel_bins,
-            norm="slaney",
-            mel_scale="slaney",
-        )
+        with torch.device("cpu"):  # from_pretrained builds on the meta device, where filters cannot be computed
+            self.mel = torchaudio.transforms.MelSpectrogram(
+                SAMPLE_RATE,
+                n_fft=400,
+                hop_length=160,
+                n_mels=encoder.num_mel_bins,
+                norm="slaney",
+                mel_scale="slaney",
+            )
 
     def forward(self, audio: Sequences, masked: Bool[Tensor, "batch frames"] | None) -> Sequences:
         """Hidden states (batch, frames, features)."""

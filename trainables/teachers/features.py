@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from trainables.cache import building, cache_folder, sha256_of, write_atomically
 from trainables.config import Preparation, digest
-from trainables.corpora.batching import Indices
+from trainables.corpora.batching import FeatureSource, Indices
 from trainables.corpora.prepared import PreparedSplit, SplitPreparation
 from trainables.sequences import Sequences
-from trainables.teachers.language_model import LanguageModel, TextTeacher
+from trainables.teachers.language_model import FrozenLanguageModel, TextEncoder
 
 FORMAT = 1
 TEXTS_AT_ONCE = 64
@@ -26,11 +26,12 @@ class FeaturePreparation(Preparation):
 
     accelerated: ClassVar[bool] = True
 
-    teacher: LanguageModel
+    teacher: FrozenLanguageModel
     split: SplitPreparation
 
     def __str__(self) -> str:
-        return f"{self.split} teacher"
+        seed = f", seed {self.teacher.seed}" if self.teacher.kind == "random_language_model" else ""
+        return f"{self.split} {self.teacher.label or 'teacher'}{seed}"
 
     def folder(self) -> Path:
         """Where the features lie, or will lie."""
@@ -108,9 +109,35 @@ class CachedFeatures:
 class OnlineFeatures:
     """A feature source that asks the teacher each time."""
 
-    teacher: TextTeacher
+    teacher: TextEncoder
     split: PreparedSplit
 
     def __call__(self, indices: Indices) -> Sequences:
         """Hidden states (batch, tokens, features), float32."""
         return self.teacher([self.split.texts[i] for i in indices])
+
+
+@dataclass(frozen=True)
+class ShuffledFeatures:
+    """A feature source that gives each utterance what another one's transcript has."""
+
+    features: FeatureSource
+    others: Indices
+    """Of each utterance, whose."""
+
+    @classmethod
+    def of(cls, features: FeatureSource, utterances: int, seed: int) -> "ShuffledFeatures":
+        """Shuffled by a random cycle through all utterances: the simplest draw in which nobody keeps their own.
+
+        Raises ValueError when there is but one utterance.
+        """
+        if utterances < 2:
+            raise ValueError(f"Transcripts must be at least 2 to be shuffled, but are {utterances} instead.")
+        cycle = np.random.default_rng(seed).permutation(utterances)
+        others = np.empty_like(cycle)
+        others[cycle] = np.roll(cycle, 1)
+        return cls(features, others)
+
+    def __call__(self, indices: Indices) -> Sequences:
+        """Hidden states (batch, tokens, features) of the others."""
+        return self.features(self.others[indices])

@@ -1,0 +1,116 @@
+"""Text from sound files by an exported model: `python -m trainables.transcribe --model FOLDER FILE …`."""
+
+import argparse
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import (
+    CONFIG_MAPPING,
+    MODEL_FOR_CTC_MAPPING,
+    AutoFeatureExtractor,
+    AutomaticSpeechRecognitionPipeline,
+    AutoModelForCTC,
+    AutoTokenizer,
+)
+
+import trainables.whisper_ctc  # noqa: F401 - so that transformers knows it
+from trainables.corpora.audio import SAMPLE_RATE, UnusableAudio, decode
+from trainables.corpora.prepared import frames_of
+from trainables.students.ctc import attention
+from trainables.training import World
+from trainables.weights import check, family, locate
+
+WINDOW = 30.0
+"""Seconds; a longer recording is recognised in windows that overlap by a sixth on either side (Whisper's limit)."""
+
+
+class _Pipeline(AutomaticSpeechRecognitionPipeline):
+    """transformers' own, but it leaves out w2v-BERT's last frame where that is half padding."""
+
+    def _forward(self, model_inputs: dict[str, Any], *arguments: Any, **options: Any) -> dict[str, Any]:
+        features, mask = "input_features" in model_inputs, model_inputs["attention_mask"]
+        outputs = super()._forward(model_inputs, *arguments, **options)
+        if features:
+            outputs["tokens"] = outputs["tokens"][:, : int(mask.sum())]
+        return outputs
+
+
+class Recogniser:
+    """An exported model, or any other with a CTC head, in evaluation mode on this machine's best device."""
+
+    def __init__(self, model: str, precision: str = "float32") -> None:
+        """Load from a folder or a hub name.
+
+        Raises ValueError when it is not a recogniser with a CTC head, or is not whole.
+        """
+        folder = check(locate(model), bin_sha256=None)
+        kind = family(folder)
+        if kind not in CONFIG_MAPPING or CONFIG_MAPPING[str(kind)] not in MODEL_FOR_CTC_MAPPING:
+            raise ValueError(f"A model must be a recogniser with a CTC head, but {model} is {kind!r}.")
+        try:
+            tokenizer, extractor = AutoTokenizer.from_pretrained(folder), AutoFeatureExtractor.from_pretrained(folder)
+        except (ValueError, OSError, TypeError) as error:  # the last where there is no vocabulary
+            raise ValueError(f"A model must have a tokenizer and a feature extractor, but {model} has not.") from error
+        network, info = AutoModelForCTC.from_pretrained(
+            folder, use_safetensors=True, dtype=torch.float32, attn_implementation=attention(),
+            output_loading_info=True,
+        )  # fmt: skip
+        # transformers would draw them at random: a pretrained encoder without a head would babble.
+        if missing := sorted(name for name in info["missing_keys"] if "masked_spec_embed" not in name):
+            raise ValueError(f"A model must have all its weights, but {model} lacks {missing[0]}.")
+        self.world, self.precision = World.here(), precision
+        self.pipeline = _Pipeline(network, feature_extractor=extractor, tokenizer=tokenizer, device=self.world.device)
+
+    def __call__(self, file: Path) -> str:
+        """The text of a sound file of any format, rate and length that libsndfile reads.
+
+        Raises UnusableAudio when there is nothing in it to recognise.
+        """
+        samples = decode(file, longest=math.inf)
+        seconds = len(samples) / SAMPLE_RATE
+        if not frames_of(len(samples)):
+            raise UnusableAudio("short clip", f"{seconds:.3f} s hold no frame")
+        # Only where it must: windows are cut to whole frames, which may cost a clip its last one.
+        window = WINDOW if seconds > WINDOW else 0.0
+        with self.world.precision(self.precision):
+            output: Any = self.pipeline(samples.astype(np.float32) / 32768, chunk_length_s=window)
+        # Between two delimiters with a blank in between, the pipeline writes two spaces.
+        return " ".join(output["text"].split())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the text of each file; with several, the file's name and a tab before it.
+
+    Returns the exit code: 0, 1 when a file cannot be used (the others are done all the same), 2 for such a model.
+    """
+    parser = argparse.ArgumentParser(prog="python -m trainables.transcribe", description=__doc__)
+    parser.add_argument("--model", required=True, metavar="FOLDER", help="what sweeps/export.py wrote")
+    parser.add_argument(
+        "--precision", choices=("float32", "bfloat16"), default="float32",
+        help="of matrix products; bfloat16, where the device has it, is what the recipes are tested in",
+    )  # fmt: skip
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="WAV, FLAC, OGG, MP3, …")
+    options = parser.parse_args(arguments)
+    try:
+        recogniser = Recogniser(options.model, options.precision)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    code = 0
+    for file in options.files:
+        try:
+            text = recogniser(file)
+        except UnusableAudio as error:
+            print(f"{file} cannot be used: {error}", file=sys.stderr)
+            code = 1
+            continue
+        print(f"{file}\t{text}" if len(options.files) > 1 else text, flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""Whisper's encoder with a CTC head as a transformers model, which transformers itself has not got.
+
+Importing this module makes `AutoModelForCTC`, and so `pipeline("automatic-speech-recognition")`, know it.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCTC, PretrainedConfig, PreTrainedModel, WhisperConfig
+from transformers.modeling_outputs import CausalLMOutput
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+from trainables.batch import FRAMES_PER_SECOND
+from trainables.corpora.audio import SAMPLE_RATE
+from trainables.sequences import Sequences
+from trainables.students.encoders import WhisperFrames
+
+KEPT = (
+    "d_model", "encoder_layers", "encoder_attention_heads", "encoder_ffn_dim", "encoder_layerdrop", "num_mel_bins",
+    "max_source_positions", "scale_embedding", "dropout", "attention_dropout", "activation_dropout",
+    "activation_function", "init_std", "vocab_size", "pad_token_id", "bos_token_id", "eos_token_id",
+)  # fmt: skip
+
+
+class WhisperCTCConfig(WhisperConfig):
+    """Whisper's fields; of its own type, so that nobody takes it for a Whisper whose decoder is lost."""
+
+    model_type = "whisper_ctc"
+
+    @classmethod
+    def of(cls, config: PretrainedConfig) -> "WhisperCTCConfig":
+        """What of a Whisper's config says anything about its encoder and a head over `vocab_size` tokens."""
+        fields: dict[str, Any] = {name: getattr(config, name) for name in KEPT}
+        # transformers checks that the decoder, which there is not, starts with a token of the vocabulary.
+        return cls(**fields | {"is_encoder_decoder": False, "decoder_start_token_id": config.pad_token_id})
+
+    @property
+    def inputs_to_logits_ratio(self) -> int:
+        """Samples per frame."""
+        return SAMPLE_RATE // FRAMES_PER_SECOND
+
+
+class WhisperForCTC(PreTrainedModel):
+    """Waveforms at 16 kHz in, logits out: the log-mel features are taken inside, over the clip alone."""
+
+    config_class = WhisperCTCConfig
+    base_model_prefix = "whisper"
+    main_input_name = "input_values"
+    _supports_sdpa = True
+
+    def __init__(self, config: WhisperCTCConfig) -> None:
+        super().__init__(config)
+        self.whisper = WhisperFrames(WhisperEncoder(config))
+        self.lm_head = nn.Linear(config.d_model, config.vocab_size)
+        self.post_init()
+
+    def forward(self, input_values: Tensor, attention_mask: Tensor | None = None) -> CausalLMOutput:
+        """Logits (batch, frames, vocabulary) of waveforms (batch, samples); the mask is 1 on the samples of each."""
+        batch, samples = input_values.shape
+        whole = torch.full((batch,), samples, device=input_values.device)
+        lengths = whole if attention_mask is None else attention_mask.sum(dim=1)
+        hidden = self.whisper(Sequences(input_values, lengths), None)
+        return CausalLMOutput(logits=self.lm_head(hidden.values))
+
+
+AutoConfig.register(WhisperCTCConfig.model_type, WhisperCTCConfig)
+AutoModelForCTC.register(WhisperCTCConfig, WhisperForCTC)
