@@ -278,7 +278,8 @@ def _legend(figure: Figure, panel: Axes, where: str = "lower") -> None:
     # About 66 characters go into a line, of which a handle takes ten.
     columns = min(3, max(1, 66 // (max(map(len, labels)) + 10)))
     labels = [textwrap.fill(label, 56) for label in labels]
-    figure.legend(handles, labels, loc=f"outside {where} center", ncols=columns)
+    # The stubs know of no place outside.
+    figure.legend(handles, labels, loc=f"outside {where} center", ncols=columns)  # pyright: ignore[reportArgumentType]
 
 
 def _settled(figure: Figure) -> Figure:

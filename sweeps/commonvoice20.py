@@ -229,7 +229,7 @@ def notes(base: DistillL2S, options: CellOptions) -> list[str]:
     ]
 
 
-def reasons(base: DistillL2S, options: Options) -> list[str]:
+def reasons(base: DistillL2S, options: CellOptions) -> list[str]:
     """Why our numbers cannot be read against the paper's, of which the released code tells more than the text."""
     release, steps = base.corpus.release(), base.optimisation.steps
     found = []
