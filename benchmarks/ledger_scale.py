@@ -18,13 +18,17 @@ from rich.table import Table as RichTable
 from orchestrator.claim import Claim
 from orchestrator.estimates import Estimates
 from orchestrator.events import Listener
+from orchestrator.evidence import Evidence
+from orchestrator.layout import Column, Layout, Published
 from orchestrator.ledger import Ledger, Result
 from orchestrator.local import LocalRunner
+from orchestrator.rendering import FORMS
 from orchestrator.storage import Storage
+from orchestrator.study import Outline, Study
 from orchestrator.sweep import Sweep, Trial, grid
-from orchestrator.tables import Column, Layout, Table
-from sweeps.commonvoice20 import LANGUAGES, PUBLISHED, Options
-from sweeps.commonvoice20 import layout as table1
+from orchestrator.tables import table1
+from sweeps.commonvoice20 import LANGUAGES, Options
+from sweeps.commonvoice20 import layout as paper
 from tests.toy.recipe import Toy
 from trainables import testing
 from trainables.config import Preparation
@@ -135,14 +139,16 @@ def measure(
     ledger.open(sweep)
     run(sweep, ledger)
     with clock(f"{kind}: results"):
-        results = ledger.results(signatures)
+        ledger.results(signatures)
     with clock(f"{kind}: histories"):
         ledger.histories(signatures)
     with clock(f"{kind}: grid, signatures and plan, all finished"):
         assert not plan(make(), storage)
-    with clock(f"{kind}: Table.of, markdown, CSV"):
-        table = Table.of(layout, sweep.trials, results, ["A note."])
-        assert "…" not in table.markdown() + table.csv()
+    Outline.of(sweep, layout, ["A note."], "").write(ledger.storage)
+    with clock(f"{kind}: study read back, table in all forms"):
+        study = Study.read(ledger)
+        table = table1(study, Evidence.of(layout, study.trials, study.results, ledger))
+        assert not any("…" in form(table) for form in FORMS.values())
     return clock.seconds
 
 
@@ -183,10 +189,10 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         storage, base = Storage.at(f"{scratch}/runs"), tiny(Path(scratch))
         columns = [Column(f"w{weight:g}", f"λ = {weight:g}", {"weight": weight}) for weight in WEIGHTS]
-        toys = Layout("Toys", "language", columns, PUBLISHED, "no data")
+        toys = Layout("Toys", "language", columns, Published({}), "no data")
         seconds = measure("no-op", lambda: no_ops(cells), toys, storage, run)
         seconds |= measure(
-            "Distill-L2S", lambda: distillation(base, cells), table1(Options(), "tones"), storage, pretend
+            "Distill-L2S", lambda: distillation(base, cells), paper(Options(), "tones"), storage, pretend
         )
     return 0 if report(cells, seconds, memory.seen, clock.seconds["writing"]) else 1
 

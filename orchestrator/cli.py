@@ -18,13 +18,16 @@ from orchestrator.claim import Claim
 from orchestrator.events import Chorus, Narrator
 from orchestrator.failures import StudyFailed
 from orchestrator.interrupts import interruptible
+from orchestrator.layout import Layout
 from orchestrator.ledger import Ledger, Result
 from orchestrator.live import LiveTable
 from orchestrator.local import LocalRunner
+from orchestrator.publish import Publisher
+from orchestrator.rendering.terminal import show
 from orchestrator.runner import Runner
 from orchestrator.storage import Storage, first_line, public
+from orchestrator.study import Outline, command_line
 from orchestrator.sweep import Resources, Sweep
-from orchestrator.tables import Layout, Table
 
 Flag = tyro.conf.FlagCreatePairsOff
 
@@ -60,6 +63,9 @@ class StudyOptions(BaseModel):
     """Run the trials again that an earlier submission gave up."""
     pin: str | None = None
     """Ray resource of the nodes that are safe for the processes that steer; by default the head node."""
+    update_every: float | None = None
+    """Seconds after which the tables and the report are rendered again while the study runs, where there is something
+    new; by default at its end only."""
     plan: Flag[bool] = False
     """Say what would run, on what and for how long, and run nothing."""
     local: Flag[bool] = False
@@ -91,7 +97,7 @@ def main(
             chosen = tyro.cli(options, args=arguments, description=plan.__doc__)
             sweep, layout, notes = plan(chosen)
             try:
-                return run_study(chosen, sweep, layout, notes, console)
+                return run_study(chosen, sweep, layout, notes, command_line(arguments), console)
             except OSError as error:
                 if chosen.local:  # the debugger's
                     raise
@@ -112,8 +118,10 @@ def main(
         return 130
 
 
-def run_study(options: StudyOptions, sweep: Sweep, layout: Layout, notes: Sequence[str], console: Console) -> int:
-    """Run the trials that have no result yet and render the table of all.
+def run_study(
+    options: StudyOptions, sweep: Sweep, layout: Layout, notes: Sequence[str], command: str, console: Console
+) -> int:
+    """Run the trials that have no result yet and render the table of all; `command` is what makes the study again.
 
     All that can be wrong with the input is found before the claim to the study is written.
     """
@@ -138,26 +146,28 @@ def run_study(options: StudyOptions, sweep: Sweep, layout: Layout, notes: Sequen
     tracker.reach()
     with claim.hold(console.print):
         ledger.open(sweep)
+        Outline.of(sweep, layout, notes, command).write(ledger.storage)
         with _narrator(console, layout, sweep, settled) as narrator:
             tracker.connect(ledger, narrator.noted)
             for trial in trials:
                 if trial.signature in settled:
                     tracker.ended(trial, settled[trial.signature])
+            publisher = Publisher(ledger, tracker, narrator.noted)
             try:
                 if missing:
-                    runner.run(sweep, missing, ledger, claim, Chorus([narrator, tracker]))
+                    with publisher.every(options.update_every):
+                        runner.run(sweep, missing, ledger, claim, Chorus([narrator, tracker]))
             finally:
                 results = ledger.results([trial.signature for trial in trials])
-                table = Table.of(layout, trials, results, notes)
-                names = table.write(ledger.storage, "table1")
-                for name, text in zip(names, (table.markdown(), table.csv()), strict=True):
-                    tracker.artifact(name, text)
-                tracker.describe(table.markdown())
                 lacking = sum(not _settled(results.get(trial.signature), options, final=True) for trial in trials)
-                tracker.close(status="FAILED" if lacking else "FINISHED")
+                try:
+                    rendering = publisher.publish()
+                finally:
+                    tracker.close(status="FAILED" if lacking else "FINISHED")
     console.print()
-    table.show(console)
-    console.print(f"\nTable: {ledger.storage}/{names[0]} and {names[1]}", soft_wrap=True)
+    for table in rendering.tables:
+        show(table, console)
+    console.print(f"{rendering.told(ledger.storage)}", soft_wrap=True)
     console.print(_page(uri), soft_wrap=True)
     failed = sum(result.status == "failed" for result in results.values())
     if failed:
@@ -173,6 +183,8 @@ def _check(options: StudyOptions) -> None:
         raise ValueError(f"`name` must be of letters, digits, '_', '.' and '-', but is {options.name!r} instead.")
     if not options.storage:
         raise ValueError("`storage` must be a folder or a URL, but is empty.")
+    if options.update_every is not None and not options.update_every > 0:
+        raise ValueError(f"`update_every` must be more than 0 seconds, but is {options.update_every:g} instead.")
     if options.retries < 0:
         raise ValueError(f"`retries` must be at least 0, but is {options.retries} instead.")
 

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
+from orchestrator.layout import Layout
 from orchestrator.ledger import Ledger, Result
 from orchestrator.statistics import (
     REPLICATIONS,
@@ -23,8 +24,7 @@ from orchestrator.statistics import (
     over_seeds,
 )
 from orchestrator.storage import AT_ONCE, first_line
-from orchestrator.sweep import Trial
-from orchestrator.tables import Layout
+from orchestrator.sweep import Described
 
 UNITS = {"cer": "char", "wer": "word"}
 """What the columns of edits are called, by metric."""
@@ -40,7 +40,7 @@ With fewer the blocks are utterances, and an interval speaks of these speakers a
 class Cell:
     """What is known of a cell."""
 
-    trials: tuple[Trial, ...] = ()
+    trials: tuple[Described, ...] = ()
     """That belong to it."""
     results: tuple[Result, ...] = ()
     """Of those of which anything came yet."""
@@ -68,7 +68,7 @@ class Evidence:
     def of(
         cls,
         layout: Layout,
-        trials: Sequence[Trial],
+        trials: Sequence[Described],
         results: Mapping[str, Result],
         ledger: Ledger,
         *,
@@ -125,8 +125,8 @@ class _Measured(NamedTuple):
     counts: Counts
 
 
-def _cells(layout: Layout, trials: Sequence[Trial], results: Mapping[str, Result]) -> dict[tuple[Any, str], Cell]:
-    found: dict[tuple[Any, str], list[Trial]] = {}
+def _cells(layout: Layout, trials: Sequence[Described], results: Mapping[str, Result]) -> dict[tuple[Any, str], Cell]:
+    found: dict[tuple[Any, str], list[Described]] = {}
     for trial in trials:
         for column in layout.columns:
             found.setdefault((trial.fields[layout.rows], column.name), [])

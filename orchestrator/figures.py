@@ -17,9 +17,9 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from orchestrator.evidence import Cell, Evidence, utterances
+from orchestrator.layout import Column, Layout
 from orchestrator.ledger import History, Ledger
-from orchestrator.sweep import Trial
-from orchestrator.tables import Column, Layout
+from orchestrator.sweep import Described
 
 WIDTH = 3.4
 """Inches: a column of a two-column paper. A phone shows it whole."""
@@ -56,7 +56,7 @@ class Cloud:
 
 
 def draw(
-    layout: Layout, trials: Sequence[Trial], ledger: Ledger, evidence: Evidence, *, axis: str = "weight"
+    layout: Layout, trials: Sequence[Described], ledger: Ledger, evidence: Evidence, *, axis: str = "weight"
 ) -> dict[str, bytes]:
     """All figures that the results so far suffice for, as PNG and SVG by file name.
 
@@ -216,14 +216,12 @@ def _style() -> Iterator[None]:
 
 def _rows(layout: Layout, evidence: Evidence) -> list[Any]:
     """In the order of the published table, then those that are not in it."""
-    there = dict.fromkeys(row for row, _ in evidence.cells)
-    published = list(_names(layout))
-    return [row for row in published if row in there] + sorted(row for row in there if row not in published)
+    return layout.published.order({row for row, _ in evidence.cells})
 
 
 def _names(layout: Layout) -> dict[Any, str]:
     """Languages by locale."""
-    return pd.read_csv(layout.published).set_index("locale")["language"].to_dict()
+    return {row: str(info.get("language") or row) for row, info in layout.published.rows.items()}
 
 
 def _lines(layout: Layout, axis: str) -> dict[str, list[Column]]:

@@ -1,6 +1,7 @@
 """The truth about a study: JSON on its storage, in one folder per trial, named by the trial's signature.
 
 <study>/study.json                       the format, and what all trials of the study have in common
+<study>/layout.json                      how its tables are laid out (see study.py)
 <study>/submitter-<id>.json              who is running the study now (see claim.py)
 <study>/trials/<signature>/recipe.json   what was asked
                           /history.json  attempts and reports so far
@@ -118,8 +119,21 @@ class Ledger:
                 f"The study in {ledger.storage} must have a study.json, but has none; give another `name`."
             )
         if text is not None:
-            ledger._check(_whole(ledger.storage / "study.json", json.loads, text), sweep)
+            ledger._compare(ledger.check(text), sweep)
         return ledger
+
+    def check(self, text: str) -> dict[str, Any]:
+        """What the text of a `study.json` says.
+
+        Raises ValueError when it is damaged, or when another version wrote it.
+        """
+        study = whole(self.storage / "study.json", json.loads, text)
+        if study.get("format") != FORMAT:
+            raise ValueError(
+                f"The ledger in {self.storage} must have format {FORMAT}, but has {study.get('format')}: "
+                "another version of this program wrote it; give another `name`."
+            )
+        return study
 
     def open(self, sweep: Sweep) -> None:
         """Write down what the study is.
@@ -163,7 +177,7 @@ class Ledger:
         """What came of those trials of which anything came yet."""
         texts = (self.storage / "trials").read_all([f"{signature}/result.json" for signature in signatures])
         found = {s: text for s, text in zip(signatures, texts, strict=True) if text}
-        return {s: _whole(self.trial(s) / "result.json", Result.load, text) for s, text in found.items()}
+        return {s: whole(self.trial(s) / "result.json", Result.load, text) for s, text in found.items()}
 
     def result(self, signature: str) -> Result | None:
         """What came of one trial, if anything yet."""
@@ -177,14 +191,9 @@ class Ledger:
         """The attempts and reports of those trials that have any."""
         texts = (self.storage / "trials").read_all([f"{signature}/history.json" for signature in signatures])
         found = {s: text for s, text in zip(signatures, texts, strict=True) if text}
-        return {s: _whole(self.trial(s) / "history.json", History.load, text) for s, text in found.items()}
+        return {s: whole(self.trial(s) / "history.json", History.load, text) for s, text in found.items()}
 
-    def _check(self, study: dict[str, Any], sweep: Sweep) -> None:
-        if study.get("format") != FORMAT:
-            raise ValueError(
-                f"The ledger in {self.storage} must have format {FORMAT}, but has {study.get('format')}: "
-                "another version of this program wrote it; give another `name`."
-            )
+    def _compare(self, study: dict[str, Any], sweep: Sweep) -> None:
         changes = [
             f"`{name}` is {_short(now)}, but was {_short(before)}"
             for name, before, now in _differences(study["common"], sweep.common)
@@ -196,10 +205,14 @@ class Ledger:
             )
 
 
-def _whole(file: Storage, load: Callable[[str], T], text: str) -> T:
+def whole(file: Storage, load: Callable[[str], T], text: str) -> T:
+    """What `load` makes of a file's text.
+
+    Raises ValueError, naming the file, when that is not what this program wrote.
+    """
     try:
         return load(text)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{file} must be as this program wrote it, but is damaged: {first_line(error)}") from error
 
 

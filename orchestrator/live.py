@@ -14,9 +14,9 @@ from rich.text import Text
 
 from orchestrator.estimates import Estimates, duration, makespan
 from orchestrator.events import Narrator
+from orchestrator.layout import Layout
 from orchestrator.ledger import Result
 from orchestrator.sweep import Sweep, Trial
-from orchestrator.tables import Layout
 
 STYLES = {"running": "bold", "starting": "yellow", "preparing": "yellow", "failed": "red", "finished": "green"}
 

@@ -95,12 +95,13 @@ class Storage:
         with ThreadPoolExecutor(AT_ONCE) as pool:
             return list(pool.map(self.read, names))
 
-    def write(self, name: str, text: str) -> None:
-        """Write so that a reader finds the old text or the new one, never half of one, even after a power cut."""
+    def write(self, name: str, content: str | bytes) -> None:
+        """Write so that a reader finds the old content or the new, never half of it, even after a power cut."""
         path = f"{self.path}/{name}"
+        data = content.encode() if isinstance(content, str) else content
         if self._of_objects:  # which appear when they are whole
             with self.filesystem.open_output_stream(path) as stream:
-                stream.write(text.encode())
+                stream.write(data)
             return
         parent, _, base = path.rpartition("/")
         # Dotted, so that nobody lists it; of its own name, so that two writers do not share it.
@@ -108,13 +109,13 @@ class Storage:
         self.filesystem.create_dir(parent)
         try:
             if self.local:
-                with Path(partial).open("w", encoding="utf-8", newline="") as file:
-                    file.write(text)
+                with Path(partial).open("wb") as file:
+                    file.write(data)
                     file.flush()
                     os.fsync(file.fileno())
             else:
                 with self.filesystem.open_output_stream(partial) as stream:
-                    stream.write(text.encode())
+                    stream.write(data)
             self.filesystem.move(partial, path)
         except BaseException:
             self._forget(partial)

@@ -92,6 +92,20 @@ def type_name(recipe: Any) -> str:
 
 
 @dataclass(frozen=True)
+class StoredTrial:
+    """A trial as a study's ledger describes it, to whoever cannot load its recipe."""
+
+    signature: str
+    label: str
+    fields: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, signature: str, description: Mapping[str, Any]) -> "StoredTrial":
+        """From what `Trial.describe` gave; one that an older version wrote has no label."""
+        return cls(signature, description.get("label", signature), dict(_flatten(description["fields"], "")))
+
+
+@dataclass(frozen=True)
 class Trial:
     """One recipe of a study."""
 
@@ -120,7 +134,12 @@ class Trial:
 
     def describe(self) -> dict[str, Any]:
         """JSON from which `load` makes the recipe again, in a process that has imported nothing yet."""
-        return {"type": type_name(self.recipe), "fields": json.loads(self.recipe.model_dump_json())}  # pyright: ignore
+        fields = json.loads(self.recipe.model_dump_json())  # pyright: ignore
+        return {"type": type_name(self.recipe), "label": self.label, "fields": fields}
+
+
+Described = Trial | StoredTrial
+"""What tables and reports ask of a trial, its signature, label and fields, they ask of either."""
 
 
 def load(description: dict[str, Any]) -> Recipe:

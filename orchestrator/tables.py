@@ -1,180 +1,247 @@
-"""A paper's table from a study's results, with the published numbers beside ours: one source, several forms."""
+"""A paper's tables from a study's evidence, with the published numbers beside ours: one source for every form."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
+from itertools import groupby
 
-import pandas as pd
-from rich import box
-from rich.console import Console
-from rich.table import Table as RichTable
+from orchestrator.evidence import Cell, Evidence
+from orchestrator.layout import INFO, Layout, Survey, Value
+from orchestrator.statistics import REPLICATIONS, OverSeeds
+from orchestrator.study import Study
 
-from orchestrator.ledger import Result
-from orchestrator.storage import Storage
-from orchestrator.sweep import Trial
-
-INFO = ("language", "group", "hours", "text_gb")
+SIGNIFICANT = 0.05
+"""Family-wise, two-sided."""
 
 
 @dataclass(frozen=True)
-class Column:
-    """A column: the trials whose fields, by dotted path, have these values."""
+class Entry:
+    """One place of a table: a rate in percent, or why there is none."""
+
+    value: float | None = None
+    state: str = ""
+    """Instead of a value: `…`, `stopped` or `failed`."""
+    best: bool = False
+    """No other of its line is smaller, as they are printed."""
+    significant: bool = False
+    """Different from the baseline."""
+    beside: float | None = None
+    """Ours minus this, in points."""
+    cell: Cell | None = None
+    """What ours is made of."""
+    digits: int = 2
+    """As many as it was published with."""
+
+    @property
+    def number(self) -> str:
+        """The value, or the state."""
+        return self.state if self.value is None else f"{self.value:.{self.digits}f}"
+
+    @property
+    def spread(self) -> str:
+        """Half the width of the 95 % interval."""
+        interval = self.cell.interval if self.cell and self.value is not None else None
+        return "" if interval is None else f"± {(interval.high - interval.low) / 2:.2f}"
+
+    @property
+    def range(self) -> str:
+        """The 95 % interval."""
+        interval = self.cell.interval if self.cell and self.value is not None else None
+        return "" if interval is None else f"[{interval.low:.2f}, {interval.high:.2f}]"
+
+    @property
+    def part(self) -> str:
+        """How many of the cell's trials its value is of, where some are missing."""
+        if self.cell is None or self.value is None:
+            return ""
+        finished = sum(result.status == "finished" for result in self.cell.results)
+        return "" if finished == len(self.cell.trials) else f"{finished} of {len(self.cell.trials)}"
+
+    @property
+    def distance(self) -> str:
+        """Ours minus this, with its sign."""
+        return "" if self.beside is None else f"{self.beside:+.2f}".replace("-", "−")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of entries."""
+
+    whose: str
+    """`ours` or `paper`."""
+    entries: tuple[Entry, ...]
+    comparable: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the paper's table: its lines under one name."""
 
     name: str
-    heading: str
-    where: Mapping[str, Any]
-
-    def holds(self, trial: Trial) -> bool:
-        """Whether a trial belongs in it."""
-        return all(trial.fields.get(path) == value for path, value in self.where.items())
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a table is laid out; `rows` is the field that tells rows apart."""
-
-    title: str
-    rows: str
-    columns: Sequence[Column]
-    published: Path
-    """CSV with a row for each value of `rows`, under `locale`; the columns `INFO`, and those of the table."""
-    data: str
-    """What the results are on; it stands in the title and in the CSV."""
-    metric: str = "cer"
-    """Of the test split, in percent."""
-    baseline: str | None = None
-    """Name of the column that the others of a row are compared with."""
-    repetition: str = "seed"
-    """The field that tells apart the trials of a cell, those of equal value being run under like conditions."""
-
-    def __post_init__(self) -> None:
-        names = [column.name for column in self.columns]
-        if self.baseline is not None and self.baseline not in names:
-            raise ValueError(f"`baseline` must be a column, one of {', '.join(names)}, but is {self.baseline!r}.")
+    group: str
+    language: str
+    size: str
+    """Of its speech and its text."""
+    info: tuple[Value, ...]
+    lines: tuple[Line, ...]
 
 
 @dataclass(frozen=True)
 class Table:
-    """A filled table: `values` has a row per row and a column per column, missing cells not a number."""
+    """A table as a reader sees it; every form is made of nothing else."""
 
-    layout: Layout
-    values: pd.DataFrame
-    marks: pd.DataFrame
-    """What stands in a cell without a value: `…`, `stopped` or `failed`."""
-    published: pd.DataFrame
-    notes: Sequence[str] = ()
-
-    @classmethod
-    def of(
-        cls,
-        layout: Layout,
-        trials: Sequence[Trial],
-        results: Mapping[str, Result],
-        notes: Sequence[str],
-    ) -> "Table":
-        """From the results of trials by signature; a cell is the mean over the finished trials that belong in it."""
-        published = pd.read_csv(layout.published).set_index("locale")
-        # A λ that the paper does not have leaves its column empty.
-        published = published.reindex(columns=[*INFO, *(c.name for c in layout.columns)])
-        there = {trial.fields[layout.rows] for trial in trials}
-        rows = [row for row in published.index if row in there] + sorted(there - set(published.index))
-        names = [c.name for c in layout.columns]
-        cells: dict[tuple[str, str], list[Result]] = {}
-        for trial in trials:
-            for column in layout.columns:
-                if trial.signature in results and column.holds(trial):
-                    cells.setdefault((trial.fields[layout.rows], column.name), []).append(results[trial.signature])
-        values = {name: [_mean(cells.get((row, name), []), f"test_{layout.metric}") for row in rows] for name in names}
-        marks = {name: [_mark(cells.get((row, name), [])) for row in rows] for name in names}
-        return cls(
-            layout,
-            pd.DataFrame(values, index=rows, dtype=float),
-            pd.DataFrame(marks, index=rows, dtype=object),
-            published.reindex(rows),
-            notes,
-        )
-
-    def write(self, storage: Storage, name: str) -> list[str]:
-        """`name`.md and `name`.csv; rendering the same results again gives the same bytes."""
-        storage.write(f"{name}.md", self.markdown())
-        storage.write(f"{name}.csv", self.csv())
-        return [f"{name}.md", f"{name}.csv"]
-
-    def csv(self) -> str:
-        """A row per row of the table, ours first, then the paper's under `paper_` names."""
-        info = self.published[list(INFO)]
-        paper = self.published[list(self.values)].add_prefix("paper_")
-        table = pd.concat([info, self.values.round(2), paper], axis=1).assign(data=self.layout.data)
-        return table.to_csv(index_label="locale", lineterminator="\n")
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    """Names, as the CSV has them."""
+    headings: tuple[str, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+    reasons: tuple[str, ...]
+    """Why ours and the paper's are not comparable."""
+    data: str
 
     @property
-    def title(self) -> str:
-        """The table's name and what it is on."""
-        return f"{self.layout.title}, {self.layout.data}"
+    def groups(self) -> list[tuple[str, list[Row]]]:
+        """Rows that follow each other in one group."""
+        return [(group, list(rows)) for group, rows in groupby(self.rows, lambda row: row.group)]
 
-    def markdown(self) -> str:
-        """A heading, a pipe table with the best of each row in bold, and the notes."""
-        headings = ["Speech", "Language", "", *[c.heading for c in self.layout.columns]]
-        lines = [
-            "| " + " | ".join(headings) + " |",
-            "| --- | --- | --- |" + " ---: |" * len(self.layout.columns),
-        ]
-        lines += ["| " + " | ".join(cells) + " |" for cells in self._lines("**{}**")]
-        notes = "".join(f"- {note}\n" for note in self.notes)
-        return f"# {self.title}\n\n" + "\n".join(lines) + f"\n\n{notes}"
+    @property
+    def compared(self) -> bool:
+        """Whether any number of the paper stands beside ours."""
+        return any(line.comparable for row in self.rows for line in row.lines)
 
-    def show(self, console: Console) -> None:
-        """On the terminal, in 80 columns."""
-        table = RichTable(
-            title=self.title, box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title_justify="left"
+
+def table1(study: Study, evidence: Evidence) -> Table:
+    """The study's own table: a row per language, ours above the paper's."""
+    layout = study.layout
+    rows = [_row(study, evidence, row) for row in study.rows]
+    notes = [*study.outline.notes, *_legend(layout, evidence)]
+    return Table(
+        "table1",
+        f"{layout.title}, {layout.data}",
+        tuple(column.name for column in layout.columns),
+        tuple(column.heading for column in layout.columns),
+        tuple(rows),
+        tuple(notes),
+        tuple(layout.reasons),
+        layout.data,
+    )
+
+
+def _row(study: Study, evidence: Evidence, row: str) -> Row:
+    layout, published = study.layout, study.layout.published
+    cells = [evidence.cells.get((row, column.name)) for column in layout.columns]
+    ours = _best([_entry(cell, layout.metric) for cell in cells])
+    language, group, hours, text = published.info(row)
+    lines = [Line("ours", ours)]
+    rates = [published.rate(row, column.name) for column in layout.columns]
+    if any(rate is not None for rate in rates):
+        entries = [Entry(rate, beside=_minus(entry.value, rate)) for entry, rate in zip(ours, rates, strict=True)]
+        lines.append(Line("paper", _best(entries), _comparable(layout.reasons)))
+    size = f"{hours:g} h, {text:g} GB" if isinstance(hours, int | float) and isinstance(text, int | float) else ""
+    return Row(row, str(group or ""), str(language or row), size, (language, group, hours, text), tuple(lines))
+
+
+def table2(study: Study, evidence: Evidence) -> Table | None:
+    """Other systems beside the best of the study's columns; None where the study has none of their rows."""
+    layout, survey = study.layout, study.layout.survey
+    rows = [row for row in survey.published.rows if row in study.rows] if survey else []
+    if survey is None or not rows:
+        return None
+    headings = [f"{text} ‡" if name in survey.borrowed else text for name, text in survey.systems.items()]
+    return Table(
+        "table2",
+        f"{survey.title}, ours: {layout.data}",
+        (*survey.systems, "ours"),
+        (*headings, "ours"),
+        tuple(_survey_row(survey, layout, evidence, row) for row in rows),
+        (
+            f"‡: borrowed by the paper from {survey.source}.",
+            *_intervals(evidence),
+            *(_chosen(survey, layout, evidence, row) for row in rows),
+            "The best is chosen by the test error, as in the paper: that is optimistic.",
+        ),
+        tuple(layout.reasons),
+        layout.data,
+    )
+
+
+def _survey_row(survey: Survey, layout: Layout, evidence: Evidence, row: str) -> Row:
+    best = _winner(survey, evidence, row, layout.metric)
+    ours = _entry(evidence.cells.get((row, best)) if best else None, layout.metric)
+    entries = [Entry(survey.published.rate(row, name), digits=survey.published.digits(name)) for name in survey.systems]
+    language = str(survey.published.rows[row].get("language") or row)
+    info = (language, *(None for _ in INFO[1:]))
+    line = Line("", _best([*entries, ours]), _comparable(layout.reasons))
+    return Row(row, "", language, "", info, (line,))
+
+
+def _winner(survey: Survey, evidence: Evidence, row: str, metric: str) -> str | None:
+    values = {name: _entry(evidence.cells.get((row, name)), metric).value for name in survey.best_of}
+    return min((name for name in values if values[name] is not None), key=lambda n: values[n] or 0.0, default=None)
+
+
+def _chosen(survey: Survey, layout: Layout, evidence: Evidence, row: str) -> str:
+    best = _winner(survey, evidence, row, layout.metric)
+    heading = next((column.heading for column in layout.columns if column.name == best), "not finished")
+    return f"{survey.published.rows[row].get('language') or row}, ours: {heading}."
+
+
+def _entry(cell: Cell | None, metric: str) -> Entry:
+    if cell is None:
+        return Entry(state="…")
+    finished = [result.metrics[f"test_{metric}"] for result in cell.results if result.status == "finished"]
+    if not finished:
+        statuses = {result.status for result in cell.results}
+        return Entry(state=next((s for s in ("failed", "stopped") if s in statuses), "…"), cell=cell)
+    significant = cell.adjusted is not None and cell.adjusted < SIGNIFICANT
+    return Entry(sum(finished) / len(finished), significant=significant, cell=cell)
+
+
+def _best(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    """With those marked that are the smallest as they are printed."""
+    values = [float(entry.number) for entry in entries if entry.value is not None]
+    return tuple(replace(e, best=e.value is not None and float(e.number) == min(values)) for e in entries)
+
+
+def _minus(ours: float | None, theirs: float | None) -> float | None:
+    return None if ours is None or theirs is None else ours - theirs
+
+
+def _comparable(reasons: Sequence[str]) -> str:
+    if not reasons:
+        return "yes"
+    return "no: a" if len(reasons) == 1 else f"no: a–{letter(len(reasons) - 1)}"
+
+
+def letter(index: int) -> str:
+    """What a reason is called."""
+    return chr(ord("a") + index)
+
+
+def _legend(layout: Layout, evidence: Evidence) -> list[str]:
+    """What the marks mean that stand in the table, and what the seeds say together."""
+    lines = _intervals(evidence)
+    family = sum(cell.adjusted is not None for cell in evidence.cells.values())
+    if family:
+        heading = next(column.heading for column in layout.columns if column.name == layout.baseline)
+        lines.append(
+            f"†: differs from {heading}, by a paired permutation test at 5 %, Holm-adjusted over {family} comparisons."
         )
-        for heading in ("Speech", "Language", ""):
-            table.add_column(heading, no_wrap=True)
-        for column in self.layout.columns:
-            table.add_column(column.heading.replace(" λ", "\nλ"), justify="right", min_width=7)
-        for *cells, last in self._lines("[bold]{}[/bold]"):
-            table.add_row(*cells, last, style="dim" if cells[2] == "paper" else None)
-        console.print(table)
-        for note in self.notes:
-            console.print(f"  {note}", highlight=False, style="dim")
-
-    def _lines(self, bold: str) -> list[list[str]]:
-        """Two lines of text per row: ours, and the paper's with its hours of speech and gigabytes of text."""
-        lines, group = [], None
-        for row in self.values.index:
-            info = self.published.loc[row]
-            known = isinstance(info["language"], str)
-            begins = known and info["group"] != group
-            group = info["group"] if known else group
-            language = info["language"] if known else row
-            lines.append(
-                [
-                    info["group"] if begins else "",
-                    language,
-                    "ours",
-                    *_marked(self.values.loc[row], bold, self.marks.loc[row]),
-                ]
-            )
-            if known:
-                size = f"{info['hours']:g} h, {info['text_gb']:g} GB"
-                lines.append(["", size, "paper", *_marked(info[list(self.values)], bold, None)])
-        return lines
+    return lines + _over_seeds(layout, evidence.over_seeds)
 
 
-def _mean(results: Sequence[Result], metric: str) -> float:
-    finished = [result.metrics[metric] for result in results if result.status == "finished"]
-    return sum(finished) / len(finished) if finished else float("nan")
+def _intervals(evidence: Evidence) -> list[str]:
+    cells = [cell for cell in evidence.cells.values() if cell.interval]
+    units = sorted({f"{cell.counts.unit}s" for cell in cells if cell.counts})
+    text = f"±: half of the 95 % interval, [ ]: its ends; bootstrap over {' or '.join(units)}, {REPLICATIONS} times."
+    return [text] if units else []
 
 
-def _mark(results: Sequence[Result]) -> str:
-    statuses = {result.status for result in results}
-    return next((status for status in ("failed", "stopped") if status in statuses), "…")
-
-
-def _marked(values: pd.Series, bold: str, missing: pd.Series | None) -> list[str]:
-    """Percent to two digits, all that equal the smallest in bold; the mark in `missing` where there is none."""
-    texts = ["" if pd.isna(value) else f"{value:.2f}" for value in values]
-    best = min((value for value in values if not pd.isna(value)), default=None)
-    marked = [bold.format(t) if best is not None and t == f"{best:.2f}" else t for t in texts]
-    return [t or m for t, m in zip(marked, missing, strict=True)] if missing is not None else marked
+def _over_seeds(layout: Layout, found: Mapping[str, OverSeeds]) -> list[str]:
+    headings = {column.name: column.heading for column in layout.columns}
+    return [
+        f"{headings[name]} over {over.pairs} pairs of rows and seeds: {over.mean:+.2f} points "
+        f"(deviation {over.deviation:.2f}), p = {over.p:.3f}.".replace("-", "−")
+        for name, over in found.items()
+    ]

@@ -43,6 +43,8 @@ SETTINGS = {
 }
 AT_MOST = 100
 """Parameters in one batch, and of metrics a tenth of what MLflow takes."""
+LONGEST_TAG = 8_000
+"""Characters that MLflow keeps of a tag; the description is one."""
 LONGEST_PARAMETER = 6_000
 """Characters that MLflow keeps of a parameter."""
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0
@@ -121,9 +123,9 @@ class Tracker(Listener):
         """See `Listener`."""
         self._tasks.put(lambda: self._status(self._deliver(trial), "KILLED"))
 
-    def artifact(self, name: str, text: str) -> None:
+    def artifact(self, name: str, content: str | bytes) -> None:
         """Put a file on the study's page."""
-        self._tasks.put(lambda: self.client.log_text(self.parent.info.run_id, text, name))
+        self._tasks.put(lambda: self._artifact(name, content))
 
     def describe(self, markdown: str) -> None:
         """Put a text on top of the study's page."""
@@ -223,6 +225,13 @@ class Tracker(Listener):
                 with contextlib.suppress(FileNotFoundError):  # of a trial that failed before its first report
                     path = folder.download(name, Path(scratch) / Path(name).name)
                     self.client.log_artifact(child.info.run_id, str(path))
+
+    def _artifact(self, name: str, content: str | bytes) -> None:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder, _, base = name.rpartition("/")
+            path = Path(scratch) / base
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+            self.client.log_artifact(self.parent.info.run_id, str(path), folder or None)
 
     def _tag_attempts(self, child: Run, history: History) -> None:
         if history.attempts:

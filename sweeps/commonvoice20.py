@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,8 +11,8 @@ if sys.path and Path(sys.path[0]) == Path(__file__).parent:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from orchestrator.cli import StudyOptions, main
+from orchestrator.layout import Column, Layout, Published, Survey
 from orchestrator.sweep import Sweep, grid
-from orchestrator.tables import Column, Layout
 from trainables import miniature
 from trainables.config import explain
 from trainables.corpora.batching import ByCount, BySeconds, TimeMasking
@@ -22,7 +23,11 @@ from trainables.recipes.distill_l2s import DistillL2S
 from trainables.students.ctc import CTCStudent, Pretrained, Regularisation, Scratch
 from trainables.teachers.language_model import LanguageModel
 
-PUBLISHED = Path(__file__).parent / "published" / "distill_l2s_table1.csv"
+PUBLISHED = Path(__file__).parent / "published"
+SYSTEMS = {"lid": "LID", "lan": "LAN", "a2": "A2", "xlsr": "XLSR", "distill_l2s": "Distill-L2S"}
+"""Of Table 2: one-hot language identity, language-specific adapters, Adapt-and-Adjust, λ = 0, the paper's method."""
+PAPERS_RELEASE, PAPERS_STEPS = "cv-corpus-6.1", 20_000
+PAPERS_MODELS = {"wav2vec2-large-xlsr-53", "infoxlm-base"}
 LANGUAGES = (
     "cs", "fi", "vi", "ka", "lt", "ja", "sl", "lv", "hu", "ro",
     "th", "el", "id", "tr", "ta", "et", "uk", "pt", "nl", "ar",
@@ -145,7 +150,8 @@ def plan(options: Options) -> tuple[Sweep, Layout, Sequence[str]]:
     resources = options.resources(gpus=1 if options.preset == "paper" else 0)
     name = options.name or f"commonvoice20-{options.preset}"
     sweep = Sweep(name, recipes, resources, axes=("corpus.language", "weight", "student.encoder", "seed"))
-    return sweep, layout(options, base.corpus.release()), notes(base, options)
+    table = replace(layout(options, base.corpus.release()), reasons=reasons(base, options))
+    return sweep, table, notes(base, options)
 
 
 def check(options: CellOptions, weights: Sequence[float]) -> None:
@@ -185,8 +191,23 @@ def layout(options: Options, data: str) -> Layout:
             Column("finetune_0", "tuned λ = 0", _distilled(0.0)),
             *columns,
         ]
-    baseline = "finetune_0" if 0 in options.weights else None
-    return Layout("Table 1 of Distill-L2S, CER (%)", "corpus.language", columns, PUBLISHED, data, baseline=baseline)
+    survey = Survey(
+        title="Table 2 of Distill-L2S, CER (%)",
+        systems=SYSTEMS,
+        borrowed=("lid", "lan", "a2"),
+        source="Winata et al. 2021, Adapt-and-Adjust",
+        published=Published.read(PUBLISHED / "distill_l2s_table2.csv"),
+        best_of=[column.name for column in columns if column.name.startswith("distill_")],
+    )
+    return Layout(
+        "Table 1 of Distill-L2S, CER (%)",
+        "corpus.language",
+        columns,
+        Published.read(PUBLISHED / "distill_l2s_table1.csv"),
+        data,
+        baseline="finetune_0" if 0 in options.weights else None,
+        survey=survey,
+    )
 
 
 def column(what: str, weight: float) -> str:
@@ -200,17 +221,38 @@ def _distilled(weight: float) -> dict[str, object]:
 
 def notes(base: DistillL2S, options: CellOptions) -> list[str]:
     """What a reader must know to read the numbers."""
-    lines = [
-        f"Data: {base.corpus.release()}; the paper's: Common Voice 6.1.",
+    return [
         f"Student {Path(base.student.encoder.model).name}, teacher {Path(base.teacher.model).name}; "
-        f"{base.optimisation.steps} steps; the paper's: XLSR-53, InfoXLM-base, 20000.",
+        f"{base.optimisation.steps} steps; seeds {', '.join(map(str, options.seeds))}.",
         f"Text keeps {options.normaliser.replace('_', ' ')}; "
         f"the best checkpoint by validation {options.selection.upper()}.",
-        f"Seeds: {', '.join(map(str, options.seeds))}.",
     ]
+
+
+def reasons(base: DistillL2S, options: CellOptions) -> list[str]:
+    """Why our numbers cannot be read against the paper's, of which the released code tells more than the text."""
+    release, steps = base.corpus.release(), base.optimisation.steps
+    found = []
     if options.preset == "mini":
-        lines.append("In miniature, and with speakers in several splits: not comparable with the paper's numbers.")
-    return lines
+        found.append("Data: a miniature, with speakers in several splits.")
+    if not release.startswith(PAPERS_RELEASE):
+        found.append(f"Corpus release: {release}; the paper's is Common Voice 6.1.")
+    models = {Path(base.student.encoder.model).name, Path(base.teacher.model).name}
+    if models != PAPERS_MODELS:
+        found.append(f"Models: {' and '.join(sorted(models))}; the paper's are XLSR-53 and InfoXLM-base.")
+    if steps != PAPERS_STEPS:
+        found.append(f"Schedule: {steps} steps; the paper's has {PAPERS_STEPS}.")
+    if base.longest_clip > base.longest_training_clip:
+        found.append(
+            f"Test split: clips up to {base.longest_clip:g} s; "
+            "the released code leaves out those over 10 s or 200 characters."
+        )
+    if options.normaliser != "letters":
+        found.append("Normaliser: combining marks are kept; the released code deletes them.")
+    if options.selection != "wer":
+        found.append("Checkpoint: the best by validation CER; the released code takes the best by WER.")
+    found.append("Teacher: pretrained and frozen, as the paper says; the released code trains a random one along.")
+    return found
 
 
 if __name__ == "__main__":

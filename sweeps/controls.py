@@ -11,9 +11,9 @@ if sys.path and Path(sys.path[0]) == Path(__file__).parent:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from orchestrator.cli import main
+from orchestrator.layout import Column, Layout, Published
 from orchestrator.sweep import Sweep, grid
-from orchestrator.tables import Column, Layout
-from sweeps.commonvoice20 import PUBLISHED, CellOptions, check, column, locales, notes, recipe
+from sweeps.commonvoice20 import PUBLISHED, CellOptions, check, column, locales, notes, reasons, recipe
 from trainables.aligners import AllFrames, Linear
 from trainables.config import Config, explain
 from trainables.losses.distances import AbsoluteError, Cosine, SmoothL1
@@ -118,8 +118,15 @@ def plan(options: Options) -> tuple[Sweep, Layout, Sequence[str]]:
     )
     columns = [Column("finetune_0", "tuned λ 0", {"weight": 0.0})] if 0 in weights else []
     columns += [variant.column(base, weight) for variant in compared for weight in positive]
-    title = f"Controls of Distill-L2S: {options.compare}, CER (%)"
-    layout = Layout(title, "corpus.language", columns, PUBLISHED, base.corpus.release())
+    layout = Layout(
+        f"Controls of Distill-L2S: {options.compare}, CER (%)",
+        "corpus.language",
+        columns,
+        Published.read(PUBLISHED / "distill_l2s_table1.csv"),
+        base.corpus.release(),
+        baseline="finetune_0" if 0 in weights else None,
+        reasons=reasons(base, options),
+    )
     return sweep, layout, [*(f"{v.heading}: {v.meaning}." for v in compared), *notes(base, options)]
 
 

@@ -47,6 +47,11 @@ def test_both_rules_agree_where_there_are_no_marks(text, normalised):
     assert Letters()(text) == LettersAndMarks()(text) == normalised
 
 
+def test_vowel_signs_are_told_as_deleted():
+    assert Letters().deleted("தமிழ் 7.") == "ி்7."
+    assert LettersAndMarks().deleted("தமிழ் 7.") == "7."
+
+
 @pytest.mark.parametrize(
     ("text", "letters"),
     [

@@ -5,12 +5,13 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 from pyarrow import fs
 
-from orchestrator import tracking
+from orchestrator import publish, tracking
 from orchestrator.cli import main
 from orchestrator.storage import Storage
 from tests.toy.sweep import Options, plan
@@ -62,6 +63,48 @@ def test_a_study_again_and_with_more_cells(tmp_path: Path, capsys: pytest.Captur
     runs = client.search_runs([experiment.experiment_id])
     assert (len(runs), {run.info.status for run in runs}) == (10, {"FINISHED"})
     assert not list((tmp_path / "runs" / "toy").glob("submitter-*"))
+
+
+@pytest.mark.usefixtures("database")
+def test_the_table_is_shown_while_the_study_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    write = Storage.write
+
+    def watched(self: Storage, name: str, content: str | bytes) -> None:
+        if name == "table1.md":
+            written.append(str(content))
+        write(self, name, content)
+
+    monkeypatch.setattr(Storage, "write", watched)
+    arguments = ["--local", "--languages", "cs", "--weights", "0", "0.5", "1", "--length", "4"]
+    assert main(Options, plan, explain, [*arguments, "--seconds", "0.5", "--update-every", "0.2"]) == 0
+    unfinished = [text.count("…") for text in written]
+    assert len(written) >= 3
+    assert unfinished == sorted(unfinished, reverse=True)
+    assert 0 == unfinished[-1] < unfinished[0]
+    (run,) = [r for r in runs_of(tmp_path) if "l2s.study" in r.data.tags]
+    assert run.data.tags["mlflow.note.content"] == written[-1].removeprefix("# ")
+    client = MlflowClient(tracking.default_uri(tmp_path / "runs"))
+    names = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert {"table1.html", "report.html", "figures"} <= names
+
+
+@pytest.mark.usefixtures("database")
+def test_a_table_that_cannot_be_rendered_meanwhile_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table1, calls = publish.table1, []
+
+    def broken(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise ValueError("The weather must be fine, but is not.")
+        return table1(*arguments)
+
+    monkeypatch.setattr(publish, "table1", broken)
+    arguments = ["--local", "--languages", "cs", "--weights", "0", "--seconds", "0.2", "--update-every", "0.1"]
+    assert main(Options, plan, explain, arguments) == 0
+    assert "The table could not be rendered: The weather must be fine, but is not." in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("database")
@@ -278,7 +321,7 @@ def test_no_secret_is_written_anywhere(
     assert "swordfish" not in told.out + told.err
     if not more:
         assert "MLflow: http://mlflow.example:5000" in told.out
-        assert f"Table: {s3}/runs/toy/table1.md and table1.csv" in told.out
+        assert f"Table: {s3}/runs/toy/table1.md (.tex, .csv, .html); report: {s3}/runs/toy/report.html" in told.out
 
 
 @pytest.mark.usefixtures("database")

@@ -9,19 +9,19 @@ from pyarrow import parquet
 from orchestrator.claim import Claim
 from orchestrator.events import Listener
 from orchestrator.evidence import SPEAKERS, Evidence, utterances
+from orchestrator.layout import Column, Layout, Published
 from orchestrator.ledger import Ledger, Result
 from orchestrator.local import LocalRunner
 from orchestrator.statistics import Counts, compare, holm, interval
 from orchestrator.storage import Storage
 from orchestrator.sweep import Sweep, Trial, grid
-from orchestrator.tables import Column, Layout
-from sweeps.commonvoice20 import PUBLISHED, Options, layout
+from sweeps.commonvoice20 import Options, layout
 from tests.toy.recipe import Toy
 from trainables.metrics import UTTERANCES
 from trainables.recipes.distill_l2s import DistillL2S
 
 COLUMNS = [Column(f"w{w:g}", f"λ = {w:g}", {"weight": w}) for w in (0.0, 0.5, 1.0)]
-LAYOUT = Layout("Toys", "language", COLUMNS, PUBLISHED, "no data", baseline="w0", repetition="length")
+LAYOUT = Layout("Toys", "language", COLUMNS, Published({}), "no data", baseline="w0", repetition="length")
 IDS, WORDS = [f"clip{i:02d}" for i in range(24)], ["ano", "ne", "prosím", "nikdy", "vždycky", "zítra"]
 
 
@@ -165,7 +165,7 @@ def test_order_and_repeated_clips_do_not_matter(trials: list[Trial], ledger: Led
 def test_words_and_rates_that_are_not_of_transcripts(trials: list[Trial], ledger: Ledger, tmp_path: Path) -> None:
     keep(ledger, tmp_path, trials[0], transcripts([1] * 12 + [0] * 12))
     results = {trials[0].signature: Result("finished", {"test_wer": 25.0, "test_intent": 3.0})}
-    words, intents = (Layout("", "language", COLUMNS, PUBLISHED, "", metric=m) for m in ("wer", "intent"))
+    words, intents = (Layout("", "language", COLUMNS, Published({}), "", metric=m) for m in ("wer", "intent"))
     counts = Evidence.of(words, trials, results, ledger).cells["cs", "w0"].counts
     assert counts is not None
     assert counts.rate == 25
@@ -209,7 +209,7 @@ def test_a_trained_cell_is_counted_as_it_was_tested(recipe: DistillL2S, tmp_path
     results = ledger.results([sweep.trials[0].signature])
     for metric in ("cer", "wer"):
         columns = layout(Options(), "tones").columns
-        table = Layout("", "corpus.language", columns, PUBLISHED, "", metric=metric)
+        table = Layout("", "corpus.language", columns, Published({}), "", metric=metric)
         counts = Evidence.of(table, sweep.trials, results, ledger).cells["cs", "finetune_0"].counts
         assert counts is not None
         assert counts.rate == pytest.approx(results[sweep.trials[0].signature].metrics[f"test_{metric}"])
@@ -217,4 +217,4 @@ def test_a_trained_cell_is_counted_as_it_was_tested(recipe: DistillL2S, tmp_path
 
 def test_a_baseline_is_a_column() -> None:
     with pytest.raises(ValueError, match=r"one of w0, w0\.5, w1, but is 'w2'"):
-        Layout("", "language", COLUMNS, PUBLISHED, "", baseline="w2")
+        Layout("", "language", COLUMNS, Published({}), "", baseline="w2")

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 import pytest
 from rich.console import Console
 
+from orchestrator.layout import Column, Layout, Published
 from orchestrator.ledger import Result
 from orchestrator.live import LiveTable
 from orchestrator.sweep import Sweep, grid
-from orchestrator.tables import Column, Layout
-from sweeps.commonvoice20 import LANGUAGES, PUBLISHED
+from sweeps.commonvoice20 import LANGUAGES
 from tests.toy.recipe import Toy
 
 COLUMNS = {
@@ -23,7 +23,7 @@ def table(
     recipes = grid(Toy(language="cs", length=20_000), axes)  # pyright: ignore[reportArgumentType]
     sweep = Sweep("toys", recipes, axes=("language", "weight"))
     columns = [Column(f"w{weight}", heading, {"weight": weight}) for heading, weight in COLUMNS.items()]
-    layout = Layout("Toys", "language", columns, PUBLISHED, "no data")
+    layout = Layout("Toys", "language", columns, Published({}), "no data")
     found = {sweep.trials[place].signature: result for place, result in (results or {}).items()}
     return LiveTable(Console(width=width, height=height, record=True), layout, sweep, found)
 

@@ -3,114 +3,171 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from orchestrator.ledger import Result
+from orchestrator.evidence import Cell, Evidence
+from orchestrator.layout import Column, Layout, Published
+from orchestrator.ledger import Ledger, Result
+from orchestrator.rendering import FORMS, markdown
+from orchestrator.rendering.terminal import show
+from orchestrator.statistics import OverSeeds
 from orchestrator.storage import Storage
-from orchestrator.sweep import Trial, grid
-from orchestrator.tables import Column, Layout, Table
-from sweeps.commonvoice20 import PUBLISHED, Options, layout
-from tests.toy.recipe import Toy
-from trainables.recipes.distill_l2s import DistillL2S
+from orchestrator.study import Outline, Study
+from orchestrator.sweep import StoredTrial
+from orchestrator.tables import Table, table1, table2
+from sweeps.commonvoice20 import LANGUAGES, Options, layout
+from tests.orchestrator.stored import fields, store
 
-DATA = "synthetic speech (espeak-ng)"
-
-
-@pytest.fixture
-def trials(recipe: DistillL2S) -> list[Trial]:
-    axes = {"corpus.language": ["ro", "cs"], "seed": [1, 2]}
-    cells = grid(recipe, {**axes, "weight": [0.0, 0.25, 0.5, 1.0]})
-    scratch = {"kind": "scratch", "model": recipe.student.encoder.model}
-    cells += grid(recipe, {**axes, "weight": [0.0], "student.encoder": [scratch]})
-    return [Trial(cell) for cell in cells]
+Cells = dict[tuple[str, str, float, int], Result]
 
 
-def results(trials: list[Trial], cells: dict[tuple[str, str, float, int], float]) -> dict[str, Result]:
-    found = {}
-    for trial in trials:
-        recipe = trial.recipe
-        assert isinstance(recipe, DistillL2S)
-        key = (recipe.corpus.language, recipe.student.encoder.kind, recipe.weight, recipe.seed)
-        if key in cells:
-            found[trial.signature] = Result("finished", {"test_cer": cells[key]})
-    return found
+@pytest.fixture(scope="module")
+def hundred(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
+    return store(Storage.at(str(tmp_path_factory.mktemp("hundred"))))
 
 
-CELLS = {
-    ("cs", "scratch", 0.0, 1): 99.994,
-    ("cs", "pretrained", 0.0, 1): 20.0,
-    ("cs", "pretrained", 0.0, 2): 30.0,
-    ("cs", "pretrained", 0.25, 1): 24.0,
-    ("cs", "pretrained", 0.5, 1): 24.004,
-    ("ro", "pretrained", 1.0, 1): 7.0,
-}
+def tables(ledger: Ledger) -> tuple[Table, Table | None]:
+    study = Study.read(ledger)
+    evidence = Evidence.of(study.layout, study.trials, study.results, study.ledger)
+    return table1(study, evidence), table2(study, evidence)
 
 
-def test_cells_are_means_over_seeds_and_rows_are_the_papers(trials: list[Trial], tmp_path: Path) -> None:
-    table = Table.of(layout(Options(), DATA), trials, results(trials, CELLS), ["A note."])
-    assert table.csv().splitlines() == [
-        "locale,language,group,hours,text_gb,scratch_0,finetune_0,distill_0.25,distill_0.5,distill_1.0,"
-        "paper_scratch_0,paper_finetune_0,paper_distill_0.25,paper_distill_0.5,paper_distill_1.0,data",
-        "cs,Czech,< 5 h,1,14.9,99.99,25.0,24.0,24.0,,53.07,7.4,7.43,7.13,7.13,synthetic speech (espeak-ng)",
-        "ro,Romanian,< 10 h,9,11.0,,,,,7.0,80.17,6.7,6.75,6.81,6.69,synthetic speech (espeak-ng)",
-    ]
-    assert table.markdown().startswith("# Table 1 of Distill-L2S, CER (%), synthetic speech (espeak-ng)\n")
-    assert table.markdown().splitlines()[2:8] == [
-        "| Speech | Language |  | scratch λ = 0 | tuned λ = 0 | λ = 0.25 | λ = 0.5 | λ = 1 |",
-        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
-        "| < 5 h | Czech | ours | 99.99 | 25.00 | **24.00** | **24.00** | … |",
-        "|  | 1 h, 14.9 GB | paper | 53.07 | 7.40 | 7.43 | **7.13** | **7.13** |",
-        "| < 10 h | Romanian | ours | … | … | … | … | **7.00** |",
-        "|  | 9 h, 11 GB | paper | 80.17 | 6.70 | 6.75 | 6.81 | **6.69** |",
-    ]
-    assert "- A note." in table.markdown()
-    assert table.write(Storage.at(str(tmp_path)), "table1") == ["table1.md", "table1.csv"]
-    first = [(tmp_path / name).read_bytes() for name in ("table1.md", "table1.csv")]
-    again = Table.of(layout(Options(), DATA), trials[::-1], results(trials, CELLS), ["A note."])
-    again.write(Storage.at(str(tmp_path)), "table1")
-    assert [(tmp_path / name).read_bytes() for name in ("table1.md", "table1.csv")] == first
+def some(found: Cells, table: Layout | None = None, notes: tuple[str, ...] = ("A note.",)) -> Table:
+    """A table of bare results, without transcripts; None stands for a trial that was only asked for."""
+    trials = [StoredTrial.of(f"{i}", {"label": f"{i}", "fields": fields(*key)}) for i, key in enumerate(found)]
+    results = {f"{i}": result for i, result in enumerate(found.values()) if result}
+    outline = Outline("some", table or layout(Options(), "no speech"), notes, "", tuple(trials))
+    ledger = Ledger(Storage.at("memory://nowhere"))
+    study = Study(ledger, outline, tuple(trials), results)
+    return table1(study, Evidence.of(study.layout, study.trials, study.results, ledger))
 
 
-def test_a_terminal_of_80_columns_is_enough(trials: list[Trial]) -> None:
-    console = Console(width=80, record=True, force_terminal=True)
-    Table.of(layout(Options(), DATA), trials, results(trials, CELLS), ["A note."]).show(console)
-    text = console.export_text()
-    assert "…" in text
-    for cell in ("99.99", "25.00", "24.00", "53.07", "7.13", "Romanian", "A note."):
-        assert cell in text
-    assert all(len(line) <= 80 for line in text.splitlines())
+def finished(value: float) -> Result:
+    return Result("finished", {"test_cer": value})
 
 
-def test_another_weight_gets_a_column_without_published_numbers(trials: list[Trial], recipe: DistillL2S) -> None:
-    trial = Trial(grid(recipe, {"weight": [2.0]})[0])
-    table = Table.of(
-        layout(Options(weights=(2.0,)), DATA), [trial], {trial.signature: Result("finished", {"test_cer": 3})}, []
+def test_cells_are_means_over_seeds_and_rows_are_the_papers() -> None:
+    table = some(
+        {
+            ("ro", "pretrained", 1.0, 1): finished(7.0),
+            ("cs", "scratch", 0.0, 1): finished(99.994),
+            ("cs", "pretrained", 0.0, 1): finished(20.0),
+            ("cs", "pretrained", 0.0, 2): finished(30.0),
+            ("cs", "pretrained", 0.25, 1): finished(24.0),
+            ("cs", "pretrained", 0.5, 1): finished(24.004),
+        }
     )
-    assert "| < 5 h | Czech | ours | **3.00** |" in table.markdown()
-    assert table.csv().splitlines()[0].endswith("distill_2,paper_distill_2,data")
+    head, first = FORMS["csv"](table).splitlines()[:2]
+    assert head.startswith(
+        "locale,language,group,hours,text_gb,scratch_0,finetune_0,distill_0.25,distill_0.5,distill_1.0,"
+        "paper_scratch_0,paper_finetune_0,paper_distill_0.25,paper_distill_0.5,paper_distill_1.0,scratch_0_low,"
+    )
+    assert first.startswith("cs,Czech,< 5 h,1,14.9,99.99,25.0,24.0,24.0,,53.07,7.4,7.43,7.13,7.13,,,,,1,,,,,2,")
+    assert first.endswith(",yes,no speech")
+    assert markdown(table).splitlines()[:8] == [
+        "# Table 1 of Distill-L2S, CER (%), no speech",
+        "",
+        "| Speech | Language |  | scratch λ = 0 | tuned λ = 0 | λ = 0.25 | λ = 0.5 | λ = 1 | comparable? |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
+        "| &lt; 5 h | Czech | ours | 99.99 | 25.00 | **24.00** | **24.00** | … |  |",
+        "|  | 1 h, 14.9 GB | paper | 53.07 (+46.92) | 7.40 (+17.60) | 7.43 (+16.57) | **7.13** (+16.87) | **7.13** "
+        "| yes |",
+        "| &lt; 10 h | Romanian | ours | … | … | … | … | **7.00** |  |",
+        "|  | 9 h, 11 GB | paper | 80.17 | 6.70 | 6.75 | 6.81 | **6.69** (+0.31) | yes |",
+    ]
+    assert "- A note." in markdown(table)
 
 
-def test_a_cell_without_a_value_says_why(toy: Toy) -> None:
-    trials = [Trial(cell) for cell in grid(toy, {"weight": [0.0, 0.25, 0.5, 1.0], "length": [8, 9]})]
-    outcomes = [
-        Result("stopped", {"test_cer": 1.0}), None,  # λ = 0: its value is of no test
-        Result("stopped"), Result("failed", reason="why"),  # λ = 0.25
-        Result("failed"), Result("finished", {"test_cer": 2.0}),  # λ = 0.5: the mean over what there is
-        None, None,
-    ]  # fmt: skip
-    found = {trial.signature: result for trial, result in zip(trials, outcomes, strict=True) if result}
-    columns = [Column(f"w{w:g}", f"λ = {w:g}", {"weight": w}) for w in (0.0, 0.25, 0.5, 1.0)]
-    table = Table.of(Layout("Toys", "language", columns, PUBLISHED, "no data"), trials, found, [])
-    assert "| ours | stopped | failed | **2.00** | … |" in table.markdown()
-    assert table.csv().splitlines()[1].startswith("cs,Czech,< 5 h,1,14.9,,,2.0,,")
+def test_a_cell_without_a_value_says_why() -> None:
+    nothing = Result("stopped", {"test_cer": 1.0})  # its value is of no test
+    table = some(
+        {
+            ("cs", "scratch", 0.0, 1): Result("stopped"),
+            ("cs", "scratch", 0.0, 2): Result("failed", reason="why"),
+            ("cs", "pretrained", 0.0, 1): nothing,
+            ("cs", "pretrained", 0.25, 1): Result("failed"),
+            ("cs", "pretrained", 0.25, 2): finished(2.0),
+        }
+    )
+    assert "| ours | failed | stopped | **2.00** (1 of 2) | … | … |" in markdown(table)
+    for form in FORMS.values():
+        assert ("failed" in form(table)) is (form is not FORMS["csv"])
     console = Console(width=80, record=True)
-    table.show(console)
-    assert "stopped" in console.export_text()
+    show(table, console)
+    assert "1 of 2" in console.export_text()
 
 
-def test_a_thousand_cells(toy: Toy) -> None:
-    languages, weights = [f"l{i:03d}" for i in range(200)], [0.0, 0.25, 0.5, 0.75, 1.0]
-    trials = [Trial(cell) for cell in grid(toy, {"language": languages, "weight": weights})]
-    found = {trial.signature: Result("finished", {"test_cer": float(i)}) for i, trial in enumerate(trials)}
+def test_a_language_that_the_paper_does_not_have_stands_alone() -> None:
+    table = some({("xx", "pretrained", 0.5, 1): finished(3.0), ("cs", "pretrained", 0.5, 1): finished(4.0)})
+    assert [row.name for row in table.rows] == ["cs", "xx"]
+    assert [len(row.lines) for row in table.rows] == [2, 1]
+
+
+def test_the_best_and_what_differs_are_marked(hundred: Ledger) -> None:
+    table, _ = tables(hundred)
+    assert [row.name for row in table.rows] == list(LANGUAGES)
+    entries = table.rows[0].lines[0].entries
+    assert entries[0].significant  # from scratch is much worse
+    assert not entries[1].significant  # the baseline itself
+    assert [entry.best for entry in entries] == [entry.value == min(e.value or 0 for e in entries) for entry in entries]
+    assert all(entry.spread and entry.range for entry in entries)
+    notes = " ".join(table.notes)
+    assert "bootstrap over speakers" in notes
+    assert "Holm-adjusted over 80 comparisons" in notes
+
+
+def test_several_seeds_are_compared_together() -> None:
+    empty = Evidence({("cs", "finetune_0"): Cell()}, {"distill_0.5": OverSeeds(-0.5, 0.25, 0.03125, 6)})
+    outline = Outline("some", layout(Options(), "no speech"), (), "", ())
+    table = table1(Study(Ledger(Storage.at("memory://nowhere")), outline, (), {}), empty)
+    assert table.notes == ("λ = 0.5 over 6 pairs of rows and seeds: −0.50 points (deviation 0.25), p = 0.031.",)
+
+
+def test_table_2_sets_the_best_beside_what_others_published(hundred: Ledger) -> None:
+    first, second = tables(hundred)
+    assert second is not None
+    assert second.headings[:3] == ("LID ‡", "LAN ‡", "A2 ‡")
+    assert [[entry.number for entry in row.lines[0].entries[:-1]] for row in second.rows] == [
+        ["12.0", "11.8", "11.3", "7.59", "7.52"],
+        ["16.4", "16.9", "15.8", "8.33", "8.05"],
+    ]
+    turkish = next(row for row in first.rows if row.name == "tr").lines[0].entries
+    assert second.rows[0].lines[0].entries[-1].value == min(entry.value or 0 for entry in turkish[2:])
+
+
+def test_a_study_without_its_languages_has_no_table_2(tmp_path: Path) -> None:
+    assert tables(store(Storage.at(str(tmp_path)), ["cs"]))[1] is None
+
+
+def test_a_terminal_of_80_columns_is_enough(hundred: Ledger) -> None:
+    for table in tables(hundred):
+        assert table is not None
+        console = Console(width=80, record=True, force_terminal=True)
+        show(table, console)
+        text = console.export_text()
+        assert all(len(line) <= 80 for line in text.splitlines())
+        for row in table.rows:
+            for line in row.lines:
+                for entry in line.entries:
+                    assert entry.number in text
+
+
+def test_more_columns_than_a_terminal_has_room_for_come_in_parts() -> None:
+    columns = [Column(f"w{i}", f"a heading {i}", {"weight": float(i)}) for i in range(9)]
+    table = Layout("Many", "corpus.language", columns, Published({}), "no speech")
+    wide = some({("cs", "pretrained", float(i), 1): finished(10.0 + i) for i in range(9)}, table)
+    console = Console(width=80, record=True)
+    show(wide, console)
+    text = console.export_text()
+    assert "the same, further columns" in text
+    assert all(len(line) <= 80 for line in text.splitlines())
+    assert all(f"a heading {i}" in text and f"{10 + i}.00" in text for i in range(9))
+
+
+def test_a_thousand_cells() -> None:
+    weights = (0.0, 0.25, 0.5, 0.75, 1.0)
     columns = [Column(f"w{w:g}", f"λ = {w:g}", {"weight": w}) for w in weights]
-    table = Table.of(Layout("Toys", "language", columns, PUBLISHED, "no data"), trials, found, [])
-    assert len(table.markdown().splitlines()) == 200 + 5
-    assert table.csv().splitlines()[-1].startswith("l199,,,,,995.0,996.0,997.0,998.0,999.0,")
+    table = Layout("Many", "corpus.language", columns, Published({}), "no speech")
+    places = [(f"l{i:03d}", "pretrained", weight, 1) for i in range(200) for weight in weights]
+    cells = {place: finished(float(i)) for i, place in enumerate(places)}
+    wide = some(cells, table)
+    assert len(markdown(wide).splitlines()) == 200 + 6
+    assert FORMS["csv"](wide).splitlines()[-1].startswith("l199,,,,,995.0,996.0,997.0,998.0,999.0,")

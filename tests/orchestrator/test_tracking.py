@@ -119,6 +119,7 @@ def test_one_parent_and_a_child_per_trial_however_often(
                 ledger.finish(trial.signature, FINISHED)
             recording.ended(trial, FINISHED)
         recording.artifact("table1.md", "a table")
+        recording.artifact("figures/curve.png", b"\x89PNG")
         recording.describe("a table")
         recording.close(status="FINISHED")
 
@@ -127,7 +128,7 @@ def test_one_parent_and_a_child_per_trial_however_often(
     assert {found.info.status for found in (parent, *children.values())} == {"FINISHED"}
     assert parent.data.tags["mlflow.note.content"] == "a table"
     assert parent.data.tags["mlflow.source.git.commit"]
-    assert artifacts(uri, parent) == ["table1.md"]
+    assert artifacts(uri, parent) == ["figures", "table1.md"]
     child = children[toys.trials[1].signature]
     assert curve(uri, child, "valid_cer") == CURVE
     assert curve(uri, child, "gpu_hours") == [(8, 0.5)]

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from orchestrator.cli import main
 from orchestrator.tracking import default_uri
-from sweeps.commonvoice20 import LANGUAGES, Options, paper, plan, recipe
+from sweeps.commonvoice20 import LANGUAGES, Options, paper, plan, reasons, recipe
 from trainables import testing
 from trainables.config import explain
 
@@ -77,7 +77,7 @@ def test_a_study_with_ray(release: Path, models: Path, tmp_path: Path, capsys: p
                 ]
             )
             kept = sorted(path.name for path in (trial / "files").iterdir())
-            assert kept == ["student.safetensors", "utterances.parquet"]
+            assert kept == ["audit.json", "student.safetensors", "utterances.parquet"]
         assert histories[0] == histories[1]
     finally:
         ray.shutdown()
@@ -108,11 +108,23 @@ def test_the_paper_has_100_trials(release: Path, models: Path) -> None:
     assert len(LANGUAGES) == 20
     assert study.resources.gpus == 1
     assert [c.name for c in layout.columns] == ["scratch_0", "finetune_0", "distill_0.25", "distill_0.5", "distill_1.0"]
-    assert any("release" in note for note in notes)
+    assert any(reason.startswith("Corpus release") for reason in layout.reasons)
+    assert any("checkpoint" in note for note in notes)
     assert study.axes[0] == "corpus.language"
     # What all trials have in common does not depend on which of them are asked for.
     part, _, _ = plan(options.model_copy(update={"languages": ("ro",), "weights": (0.0, 2.0), "seeds": (3,)}))
     assert {**part.common} == {**study.common}
+
+
+def test_what_is_like_the_paper_is_no_reason() -> None:
+    like = Options(data=Path("/data/cv-corpus-6.1-2020-12-11"), selection="wer")
+    assert [reason.partition(":")[0] for reason in reasons(paper(like), like)] == ["Test split", "Teacher"]
+    unlike = Options(
+        data=Path("/data/cv-corpus-22.0"), student="other", steps=100, normaliser="letters_and_marks", preset="paper"
+    )
+    assert [reason.partition(":")[0] for reason in reasons(recipe(unlike), unlike)] == [
+        "Corpus release", "Models", "Schedule", "Test split", "Normaliser", "Checkpoint", "Teacher",
+    ]  # fmt: skip
 
 
 def test_published_numbers_are_the_papers() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli import main
+from orchestrator.layout import Layout
 from orchestrator.sweep import Sweep
-from orchestrator.tables import Layout
 from sweeps.controls import Options, plan
 from trainables.config import explain
 from trainables.recipes.distill_l2s import DistillL2S
@@ -57,6 +57,8 @@ def test_the_first_study(tiny: Options) -> None:
     # With one seed the whole table, before the next.
     assert [recipe.seed for recipe in recipes(study)] == [seed for seed in (1, 2, 3) for _ in range(18)]
     assert any(note.startswith("rand: ") for note in notes)
+    assert layout.baseline == "finetune_0"
+    assert layout.reasons
     # Headings in two lines of at most seven characters.
     assert max(len(part) for c in layout.columns for part in c.heading.replace(" λ", "\nλ").split("\n")) <= 7
 

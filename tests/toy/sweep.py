@@ -8,8 +8,8 @@ if sys.path and Path(sys.path[0]) == Path(__file__).parent:
     sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)
 
 from orchestrator.cli import StudyOptions, main
+from orchestrator.layout import Column, Layout, Published
 from orchestrator.sweep import Sweep, grid
-from orchestrator.tables import Column, Layout
 from tests.toy.recipe import Toy
 from trainables.config import explain
 
@@ -49,7 +49,8 @@ def plan(options: Options) -> tuple[Sweep, Layout, Sequence[str]]:
     columns = [Column(f"w{weight:g}", f"λ = {weight:g}", {"weight": weight}) for weight in sorted(options.weights)]
     sweep = Sweep(options.name or "toy", recipes, options.resources(0), axes=("language", "weight"))
     baseline = "w0" if 0 in options.weights else None
-    return sweep, Layout("Toy", "language", columns, PUBLISHED, "toy data", baseline=baseline), ["A toy."]
+    published = Published.read(PUBLISHED)
+    return sweep, Layout("Toy", "language", columns, published, "toy data", baseline=baseline), ["A toy."]
 
 
 if __name__ == "__main__":

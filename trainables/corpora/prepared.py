@@ -6,6 +6,7 @@ checksum of the data; clips that cannot be used are listed with their reasons in
 
 import json
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +29,7 @@ from trainables.corpora.common_voice import CommonVoice, Split
 from trainables.corpora.text import Normaliser
 
 T = TypeVar("T")
-FORMAT = 1
+FORMAT = 2
 SCHEMA = pa.schema([
     ("id", pa.string()), ("text", pa.string()), ("speaker", pa.string()), ("audio", pa.large_binary()),
 ])  # fmt: skip
@@ -72,16 +73,18 @@ class SplitPreparation(Preparation):
 
     def _write(self, folder: Path) -> None:
         seconds, kept, rejected = 0.0, 0, []
+        characters, deleted = 0, Counter[str]()
         with pa.OSFile(str(folder / "data.arrow"), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
             for items in _windows(self._clips(), 64):
                 clips = [item for item in items if isinstance(item, _Clip)]
                 rejected += [item for item in items if isinstance(item, Rejected)]
                 seconds += sum(len(clip.audio) for clip in clips) / 2 / SAMPLE_RATE
                 kept += len(clips)
+                characters += sum(len(clip.text) + len(clip.deleted) for clip in clips)
+                deleted.update(c for clip in clips for c in clip.deleted)
                 if clips:
-                    writer.write_batch(
-                        pa.record_batch([list(column) for column in zip(*clips, strict=True)], schema=SCHEMA)
-                    )
+                    columns = [[getattr(clip, name) for clip in clips] for name in SCHEMA.names]
+                    writer.write_batch(pa.record_batch(columns, schema=SCHEMA))
         lines = [json.dumps(item._asdict(), ensure_ascii=False) + "\n" for item in rejected]
         (folder / "quarantine.jsonl").write_text("".join(lines), encoding="utf-8")
         reasons = Counter(item.reason for item in rejected)
@@ -90,6 +93,7 @@ class SplitPreparation(Preparation):
         manifest = {
             "format": FORMAT, "identity": self.identity(), "release": self.corpus.release(),
             "utterances": kept, "seconds": seconds, "quarantined": dict(reasons.most_common()),
+            "characters": characters, "deleted": _by_category(deleted),
             "sha256": sha256_of(folder / "data.arrow"), "bytes": (folder / "data.arrow").stat().st_size,
         }  # fmt: skip
         write_atomically(folder / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False))
@@ -114,7 +118,7 @@ class SplitPreparation(Preparation):
         frames, needed = frames_of(len(audio)), frames_needed(text)
         if frames < needed:
             return Rejected(utterance.id, "transcript too long", f"needs {needed} frames, the clip has {frames}")
-        return _Clip(utterance.id, text, utterance.speaker, audio.tobytes())
+        return _Clip(utterance.id, text, utterance.speaker, audio.tobytes(), self.normaliser.deleted(utterance.text))
 
 
 def _windows(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
@@ -124,12 +128,22 @@ def _windows(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
 
 
 class _Clip(NamedTuple):
-    """A row of the Arrow file."""
+    """A row of the Arrow file, and what normalising its text took away."""
 
     id: str
     text: str
     speaker: str
     audio: bytes
+    deleted: str
+
+
+def _by_category(deleted: Counter[str]) -> dict[str, dict[str, int]]:
+    """Counts of characters by the first letter of their general category in Unicode, the most frequent first."""
+    order = sorted(deleted.items(), key=lambda item: (-item[1], item[0]))
+    found: dict[str, dict[str, int]] = {}
+    for character, count in order:
+        found.setdefault(unicodedata.category(character)[0], {})[character] = count
+    return found
 
 
 def frames_of(samples: int) -> int:

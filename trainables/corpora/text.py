@@ -23,6 +23,10 @@ class Letters(Config):
         """The normalised text, words separated by single spaces."""
         return _keep(text, "L")
 
+    def deleted(self, text: str) -> str:
+        """The characters that it takes away, but for spaces."""
+        return _delete(text, "L")
+
 
 class LettersAndMarks(Config):
     """As `Letters`, but combining marks are kept, so that Tamil and Thai stay whole."""
@@ -33,6 +37,10 @@ class LettersAndMarks(Config):
         """The normalised text, words separated by single spaces."""
         return _keep(text, "LM")
 
+    def deleted(self, text: str) -> str:
+        """The characters that it takes away, but for spaces."""
+        return _delete(text, "LM")
+
 
 Normaliser = Annotated[Letters | LettersAndMarks, Field(discriminator="kind")]
 
@@ -41,6 +49,11 @@ def _keep(text: str, categories: str) -> str:
     text = unicodedata.normalize("NFKC", text)
     kept = "".join(c for c in text if c == " " or unicodedata.category(c)[0] in categories)
     return " ".join(kept.lower().split())
+
+
+def _delete(text: str, categories: str) -> str:
+    text = unicodedata.normalize("NFKC", text)
+    return "".join(c for c in text if not c.isspace() and unicodedata.category(c)[0] not in categories)
 
 
 DELIMITER, UNKNOWN, BLANK = "|", "[UNK]", "[PAD]"

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 import torch
@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from trainables.batch import Batch
 from trainables.config import Preparation, Where
+from trainables.corpora.audit import audit
 from trainables.corpora.batching import Batching, ByCount, Loader, TimeMasking
 from trainables.corpora.common_voice import CommonVoice, Split
 from trainables.corpora.prepared import PreparedSplit, SplitPreparation
@@ -98,8 +99,9 @@ class DistillL2S(Recipe):
     def run(self, run: Run) -> dict[str, float]:
         """Train, keep the student with the best validation error, test it.
 
-        Keeps `student.safetensors`, with the vocabulary in its metadata, and `utterances.parquet`, the test
-        split as it was recognised. Raises ValueError when there are more workers than shares.
+        Keeps `student.safetensors`, with the vocabulary in its metadata, `utterances.parquet`, the test split as it
+        was recognised, and `audit.json`, what there is to know of the splits. Raises ValueError when there are more
+        workers than shares.
         """
         world = World.here()
         mine = self.optimisation.shares_of(world.rank, world.size)
@@ -128,7 +130,8 @@ class DistillL2S(Recipe):
             batches = self._evaluation(test, vocabulary, world)
             rates = task.evaluate((batch.to(world.device) for batch in batches), transcripts)
         if (utterances := transcripts.table(test)) is not None:
-            keep(run, progress.best_student, vocabulary, utterances)
+            splits = audit({"train": train, "valid": valid, "test": test})
+            keep(run, progress.best_student, vocabulary, utterances, splits)
         result = {
             "step": float(self.optimisation.steps),
             "test_cer": rates["cer"],
@@ -220,15 +223,24 @@ class DistillL2STask(Task):
         return counts.rates()
 
 
-def keep(run: Run, student: dict[str, Tensor], vocabulary: CharacterVocabulary, utterances: pa.Table) -> None:
-    """Keep a student's weights, with what its head's outputs mean, and what it recognised."""
+def keep(
+    run: Run,
+    student: dict[str, Tensor],
+    vocabulary: CharacterVocabulary,
+    utterances: pa.Table,
+    splits: dict[str, Any],
+) -> None:
+    """Keep a student's weights, with what its head's outputs mean, what it recognised, and the audit of its data."""
     with TemporaryDirectory(prefix="result-") as folder:
         weights, rows = Path(folder, "student.safetensors"), Path(folder, "utterances.parquet")
+        audited = Path(folder, "audit.json")
         metadata = {"vocabulary": json.dumps(vocabulary.tokens, ensure_ascii=False)}
         save_file({name: value.contiguous() for name, value in student.items()}, weights, metadata)
         parquet.write_table(utterances, rows, compression="zstd")
         run.keep(weights)
+        audited.write_text(json.dumps(splits, indent=1, ensure_ascii=False), encoding="utf-8")
         run.keep(rows)
+        run.keep(audited)
 
 
 def ctc_loss(encoded: Encoded, batch: Batch, blank: int) -> Float[Tensor, " batch"]:

@@ -1,0 +1,132 @@
+"""What a trial recognised, as a reader can see it: the worst utterances, the most changed ones, and the confusions."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import jiwer
+
+SHOWN = 5
+"""Utterances of each kind in a cell: a report of a hundred cells stays below 5 MB."""
+LONGEST = 300
+"""Characters of a reference that are shown."""
+CONFUSIONS = 10
+
+
+class Piece(NamedTuple):
+    """A stretch of an alignment: `kept` in both, `gone` from the reference, or `new` in the hypothesis."""
+
+    kind: Literal["kept", "gone", "new"]
+    text: str
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """One utterance, and how its reference and its hypothesis align."""
+
+    id: str
+    speaker: str
+    """A pseudonym."""
+    errors: int
+    length: int
+    """Of the reference, in characters."""
+    pieces: tuple[Piece, ...]
+    before: "Recognised | None" = None
+    """The same utterance as the baseline recognised it."""
+
+
+class Confusion(NamedTuple):
+    """What was recognised for what; empty for nothing."""
+
+    reference: str
+    hypothesis: str
+    times: int
+
+
+@dataclass(frozen=True)
+class Transcripts:
+    """The test split as one trial recognised it: columns of `trainables.metrics.UTTERANCES`."""
+
+    rows: Sequence[Mapping[str, Any]]
+
+    def worst(self) -> list[Recognised]:
+        """Those with the most errors per character, of equals the longer ones."""
+        order = sorted(self.rows, key=lambda row: (-errors(row) / _length(row), -_length(row), row["id"]))
+        return [self.recognised(row) for row in order[:SHOWN] if errors(row)]
+
+    def changed(self, baseline: "Transcripts") -> list[Recognised]:
+        """Those whose number of errors is farthest from the baseline's, which stands beside them."""
+        theirs = {(row["id"], row["reference"]): row for row in baseline.rows}
+        pairs = [(row, theirs[key]) for row in self.rows if (key := (row["id"], row["reference"])) in theirs]
+        pairs.sort(key=lambda pair: (-abs(errors(pair[0]) - errors(pair[1])), pair[0]["id"]))
+        return [
+            self.recognised(mine, before=baseline.recognised(other))
+            for mine, other in pairs[:SHOWN]
+            if errors(mine) != errors(other)
+        ]
+
+    def confusions(self) -> list[Confusion]:
+        """The most frequent substitutions, deletions and insertions of characters."""
+        counts: Counter[tuple[str, str]] = Counter()
+        for row in self.rows:
+            if errors(row):
+                counts.update(_edits(row["reference"], row["hypothesis"]))
+        order = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        return [Confusion(*pair, count) for pair, count in order[:CONFUSIONS]]
+
+    def recognised(self, row: Mapping[str, Any], before: Recognised | None = None) -> Recognised:
+        """An utterance with its alignment."""
+        pieces = tuple(shortened(align(row["reference"], row["hypothesis"])))
+        speaker = f"speaker {1 + self._speakers[row['speaker']]}" if row["speaker"] else "speaker unknown"
+        return Recognised(row["id"], speaker, errors(row), _length(row), pieces, before)
+
+    @property
+    def _speakers(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(sorted({row["speaker"] or "" for row in self.rows}))}
+
+
+def errors(row: Mapping[str, Any]) -> int:
+    """Of characters."""
+    return sum(row[f"char_{edit}"] for edit in ("substitutions", "deletions", "insertions"))
+
+
+def _length(row: Mapping[str, Any]) -> int:
+    return max(1, len(row["reference"]))
+
+
+def align(reference: str, hypothesis: str) -> list[Piece]:
+    """The fewest edits from one to the other; of a substitution, what is gone comes first."""
+    pieces: list[Piece] = []
+    for chunk in jiwer.process_characters(reference, hypothesis).alignments[0]:
+        old = reference[chunk.ref_start_idx : chunk.ref_end_idx]
+        new = hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]
+        if chunk.type == "equal":
+            pieces.append(Piece("kept", old))
+            continue
+        pieces += [Piece("gone", old)] * bool(old) + [Piece("new", new)] * bool(new)
+    return pieces
+
+
+def shortened(pieces: Iterable[Piece]) -> Iterable[Piece]:
+    """Their first `LONGEST` characters."""
+    room = LONGEST
+    for kind, text in pieces:
+        if len(text) > room:
+            yield Piece(kind, f"{text[:room]}…")
+            return
+        yield Piece(kind, text)
+        room -= len(text)
+
+
+def _edits(reference: str, hypothesis: str) -> Iterable[tuple[str, str]]:
+    for chunk in jiwer.process_characters(reference, hypothesis).alignments[0]:
+        old = reference[chunk.ref_start_idx : chunk.ref_end_idx]
+        new = hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]
+        match chunk.type:
+            case "substitute":
+                yield from zip(old, new, strict=True)
+            case "delete":
+                yield from ((character, "") for character in old)
+            case "insert":
+                yield from (("", character) for character in new)

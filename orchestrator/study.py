@@ -1,0 +1,150 @@
+"""A study as its ledger has it: what tables and reports are made of, at any time and without a recipe."""
+
+import json
+import re
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from orchestrator.layout import Layout
+from orchestrator.ledger import History, Ledger, Result, whole
+from orchestrator.storage import Storage, public
+from orchestrator.sweep import Described, StoredTrial, Sweep
+
+FILE = "layout.json"
+
+
+@dataclass(frozen=True)
+class Outline:
+    """How the last submission laid the study out, as it stands in `layout.json`."""
+
+    name: str
+    layout: Layout
+    notes: tuple[str, ...]
+    """What a reader must know to read the numbers."""
+    command: str
+    """That makes the study again."""
+    trials: tuple[StoredTrial, ...]
+    """Those that were asked for; of their fields, what tells them apart."""
+
+    @classmethod
+    def of(cls, sweep: Sweep, layout: Layout, notes: Sequence[str], command: str) -> "Outline":
+        """Of a submission."""
+        paths = {layout.rows, *sweep.axes, *(path for column in layout.columns for path in column.where)}
+        trials = [StoredTrial(t.signature, t.label, _within(t.fields, paths)) for t in sweep.trials]
+        return cls(sweep.name, layout, tuple(notes), command, tuple(trials))
+
+    def write(self, storage: Storage) -> None:
+        """Keep it beside the ledger."""
+        storage.write(FILE, _OUTLINE.dump_json(self, indent=1).decode())
+
+
+_OUTLINE = TypeAdapter(Outline)
+
+
+@dataclass(frozen=True)
+class Study:
+    """The last submission's layout over all trials that the ledger has."""
+
+    ledger: Ledger
+    outline: Outline
+    trials: tuple[StoredTrial, ...]
+    """Those that were asked for last, and earlier ones, in an order that does not depend on when they were run."""
+    results: Mapping[str, Result]
+
+    @classmethod
+    def at(cls, where: str) -> "Study":
+        """The study in a folder or at a URL, read and not changed.
+
+        Raises ValueError when there is none, when another version wrote it, or when a file of it is damaged.
+        """
+        storage = Storage.at(where)
+        text = storage.read("study.json")
+        if text is None:
+            raise ValueError(f"A study must have a study.json, but {public(where)} has none.")
+        ledger = Ledger(storage)
+        ledger.check(text)
+        return cls.read(ledger)
+
+    @classmethod
+    def read(cls, ledger: Ledger) -> "Study":
+        """What the ledger has now.
+
+        Raises ValueError when it has no `layout.json`, or a damaged file.
+        """
+        text = ledger.storage.read(FILE)
+        if text is None:
+            raise ValueError(
+                f"The study in {ledger.storage} must have a {FILE}, but has none: an older version wrote it. "
+                "Give the command that made it again; what is finished is not run again."
+            )
+        try:
+            outline = _OUTLINE.validate_json(text)
+        except ValidationError as error:
+            where = ".".join(map(str, error.errors()[0]["loc"]))
+            raise ValueError(
+                f"{ledger.storage / FILE} must be as this program wrote it, but is damaged: "
+                f"{error.errors()[0]['msg']}{f' ({where})' if where else ''}"
+            ) from error
+        trials = _trials(ledger, outline)
+        results = ledger.results([trial.signature for trial in trials])
+        asked = {trial.signature for trial in outline.trials}
+        # What an earlier submission asked for and never got is nobody's wish any more.
+        return cls(ledger, outline, tuple(t for t in trials if t.signature in asked | results.keys()), results)
+
+    @property
+    def layout(self) -> Layout:
+        """See `Outline`."""
+        return self.outline.layout
+
+    @cached_property
+    def rows(self) -> list[str]:
+        """The rows of its table, as the paper orders them."""
+        return self.layout.published.order({trial.fields[self.layout.rows] for trial in self.trials})
+
+    @cached_property
+    def histories(self) -> Mapping[str, History]:
+        """The attempts and reports of those trials that have any."""
+        return self.ledger.histories([trial.signature for trial in self.trials])
+
+
+def _trials(ledger: Ledger, outline: Outline) -> list[StoredTrial]:
+    """Those that the ledger describes or the outline asks for, in the order of the table whoever ran first."""
+    asked = {trial.signature: trial for trial in outline.trials}
+    names = sorted(asked.keys() | set((ledger.storage / "trials").names()))
+    texts = (ledger.storage / "trials").read_all([f"{name}/recipe.json" for name in names])
+    found = []
+    for name, text in zip(names, texts, strict=True):
+        if text is not None:
+            found.append(
+                whole(ledger.trial(name) / "recipe.json", lambda t, n=name: StoredTrial.of(n, json.loads(t)), text)
+            )
+        elif name in asked:
+            found.append(asked[name])
+    columns, rows = outline.layout.columns, outline.layout.rows
+    shown = [trial for trial in found if rows in trial.fields and any(c.holds(trial) for c in columns)]
+    order = outline.layout.published.order({trial.fields[rows] for trial in shown})
+    places = {row: i for i, row in enumerate(order)}
+
+    def place(trial: Described) -> tuple[Any, ...]:
+        column = next(i for i, c in enumerate(columns) if c.holds(trial))
+        return places[trial.fields[rows]], column, [int(d) for d in re.findall(r"\d+", trial.label)], trial.signature
+
+    return sorted(shown, key=place)
+
+
+def _within(fields: Mapping[str, Any], paths: set[str]) -> dict[str, Any]:
+    return {k: v for k, v in fields.items() if any(k == path or k.startswith(f"{path}.") for path in paths)}
+
+
+def command_line(arguments: Sequence[str] | None) -> str:
+    """The command line of this process, without credentials and without the place of its interpreter."""
+    script = Path(sys.argv[0])
+    here = script.relative_to(Path.cwd()) if script.is_absolute() and script.is_relative_to(Path.cwd()) else script
+    return public(shlex.join(["python", str(here), *(sys.argv[1:] if arguments is None else arguments)]))

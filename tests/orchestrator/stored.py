@@ -1,0 +1,133 @@
+"""A stored study as 100 trials of the paper would leave it, of made-up utterances: no recipe, no training."""
+
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+import jiwer
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+from orchestrator.layout import Layout
+from orchestrator.ledger import FORMAT, Attempt, History, Ledger, Result
+from orchestrator.storage import Storage
+from orchestrator.study import Outline
+from orchestrator.sweep import StoredTrial
+from sweeps.commonvoice20 import LANGUAGES, Options, layout
+from trainables.metrics import UTTERANCES
+
+ALPHABETS = {
+    "ja": "あいうえおかきくけこさしすせそ", "th": "กขคงจฉชซญฎ", "el": "αβγδεζηθικλμ", "ta": "அஆஇஈகஙசஞடண",
+    "uk": "абвгґдеєжзиії", "ar": "ابتثجحخدذرز", "ka": "აბგდევზთიკლ",
+}  # fmt: skip
+CELLS = [("scratch", 0.0), ("pretrained", 0.0), ("pretrained", 0.25), ("pretrained", 0.5), ("pretrained", 1.0)]
+QUALITY = {0.0: 0.12, 0.25: 0.115, 0.5: 0.10, 1.0: 0.09}
+"""Share of characters that go wrong, by λ."""
+REASONS = ("Data: made up.", "Models: none at all.")
+
+
+def fields(language: str, kind: str, weight: float, seed: int) -> dict[str, object]:
+    """Of a recipe."""
+    return {
+        "corpus": {"kind": "common_voice", "root": "release", "language": language},
+        "student": {"kind": "ctc", "encoder": {"kind": kind, "model": "student"}},
+        "weight": weight,
+        "optimisation": {"steps": 400, "learning_rate": 3e-4},
+        "seed": seed,
+    }
+
+
+def store(
+    storage: Storage,
+    languages: Sequence[str] = LANGUAGES,
+    seeds: Sequence[int] = (1,),
+    utterances: int = 24,
+    table: Layout | None = None,
+    notes: Sequence[str] = ("Seeds: 1.",),
+) -> Ledger:
+    """Write the ledger of a finished study."""
+    ledger = Ledger(storage)
+    storage.write("study.json", json.dumps({"format": FORMAT, "name": "stored", "common": {}}))
+    trials = []
+    for language in languages:
+        spoken = references(language, utterances)
+        for kind, weight in CELLS:
+            for seed in seeds:
+                signature = f"{zlib.crc32(f'{language} {kind} {weight} {seed}'.encode()):012x}"
+                label = f"{language}, {'scratch' if kind == 'scratch' else f'λ = {weight:g}'}, seed {seed}"
+                description = {"type": "a:Recipe", "label": label, "fields": fields(language, kind, weight, seed)}
+                trials.append(StoredTrial.of(signature, description))
+                ledger.trial(signature).write("recipe.json", json.dumps(description))
+                keep(ledger, signature, spoken, 0.6 if kind == "scratch" else QUALITY[weight], seed)
+    table = table or replace(layout(Options(), "made-up speech"), reasons=REASONS)
+    Outline("stored", table, tuple(notes), "python sweeps/commonvoice20.py --data release", tuple(trials)).write(
+        storage
+    )
+    return ledger
+
+
+def references(language: str, count: int) -> list[str]:
+    """Made-up sentences."""
+    random = np.random.default_rng(zlib.crc32(language.encode()))
+    letters = list(ALPHABETS.get(language, "abcdeěfghiíjklmnoprsštuvyz"))
+    words = ["".join(random.choice(letters, random.integers(2, 8))) for _ in range(40)]
+    return [" ".join(random.choice(words, random.integers(3, 9))) for _ in range(count)]
+
+
+def keep(ledger: Ledger, signature: str, spoken: Sequence[str], wrong: float, seed: int) -> None:
+    """What a finished trial leaves: its transcripts, its history and its result."""
+    random = np.random.default_rng([seed, int(1000 * wrong)])
+    letters = sorted(set("".join(spoken)) - {" "})
+    rows, edits, lengths = [], np.zeros(2), np.zeros(2)
+    for i, reference in enumerate(spoken):
+        hypothesis = " ".join(garbled(reference, letters, wrong, random).split())
+        outputs = jiwer.process_characters(reference, hypothesis), jiwer.process_words(reference, hypothesis)
+        counts = [getattr(o, edit) for o in outputs for edit in ("substitutions", "deletions", "insertions")]
+        edits += [sum(counts[:3]), sum(counts[3:])]
+        lengths += [len(reference), len(reference.split())]
+        seconds = len(reference) / 12
+        frames = int(50 * seconds)
+        speaker = f"{i % 12:02d}secret"
+        rows.append((f"clip_{i:04d}", speaker, reference, hypothesis, seconds, frames, len(hypothesis), *counts))
+    table = pa.table([list(column) for column in zip(*rows, strict=True)], schema=UTTERANCES)
+    sink = pa.BufferOutputStream()
+    parquet.write_table(table, sink)
+    ledger.trial(signature).write("files/utterances.parquet", sink.getvalue().to_pybytes())
+    ledger.trial(signature).write("files/audit.json", json.dumps(audited(len(spoken))))
+    cer, wer = 100 * edits / lengths
+    history = History([Attempt("2026-01-01T00:00:00+00:00", "host", "a GPU", 1, 1.0, {"torch": "2"}, "abc", 3600.0)])
+    for step in range(100, 500, 100):
+        metrics = {"valid_cer": cer + 40 / step * 100, "train_loss": 10 / step, "audio_seconds_per_second": 250.0}
+        history.add(metrics, step=step, time=1e9 + step)
+    ledger.trial(signature).write("history.json", history.dump())
+    ledger.trial(signature).write(
+        "result.json",
+        json.dumps(asdict(Result("finished", {"test_cer": cer, "test_wer": wer}, "", 3600.0, 1.0, 1))),
+    )
+
+
+def audited(count: int) -> dict[str, object]:
+    """As `trainables.corpora.audit` writes it."""
+    split = {
+        "utterances": count, "seconds": 36.0 * count, "speakers": 12, "quarantined": {"too long": 2, "missing": 1},
+        "normaliser": "letters", "characters": 1000,
+        "deleted": {"P": {".": 40, "<": 2}, "M": {"\N{THAI CHARACTER MAI EK}": 9}},
+    }  # fmt: skip
+    shared = {"in_train": {"utterances_of_texts": 3, "speakers": 6, "utterances_of_speakers": count // 2}}
+    return {"train": split, "valid": split | shared, "test": split | shared}
+
+
+def garbled(text: str, letters: Sequence[str], wrong: float, random: np.random.Generator) -> str:
+    """A text with this share of its characters replaced, dropped or doubled."""
+    out = []
+    for character in text:
+        kind = random.random() / wrong
+        if kind > 1 or character == " ":
+            out.append(character)
+        elif kind > 0.4:
+            out.append(str(random.choice(list(letters))))
+        elif kind > 0.2:
+            out.append(character * 2)
+    return "".join(out) or "x"

@@ -1,0 +1,171 @@
+"""A study rendered from its ledger alone."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.report.__main__ import main
+from orchestrator.report.transcripts import LONGEST, Piece, Transcripts, align, shortened
+from orchestrator.storage import Storage
+from tests.orchestrator.stored import store
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small study, rendered once."""
+    folder = tmp_path_factory.mktemp("stored") / "study"
+    store(Storage.at(str(folder)), ["cs", "ar"], seeds=(1, 2), notes=["A <script>note</script>."])
+    assert main([str(folder)]) == 0
+    return folder
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    rendered = [p for p in folder.rglob("*") if p.is_file() and "trials" not in p.parts and p.suffix != ".json"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in rendered}
+
+
+def page(folder: Path) -> str:
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_rendering_again_gives_the_same_bytes(stored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(stored), "--to", str(tmp_path / "again")]) == 0
+    told = capsys.readouterr().out
+    assert f"Table: {tmp_path}/again/table1.md (.tex, .csv, .html); report: {tmp_path}/again/report.html" in told
+    assert files(tmp_path / "again") == files(stored)
+    assert {"table1.md", "table1.tex", "table1.csv", "table1.html", "report.html"} <= files(stored).keys()
+    assert {"figures/cer_by_weight.png", "figures/curves_cs.svg"} <= files(stored).keys()
+
+
+def test_the_report_needs_nothing_but_itself(stored: Path) -> None:
+    found = re.findall(r"(?:src|href)=\"([^\"]+)\"", page(stored))
+    assert all(link.startswith(("#", "data:")) for link in found)
+    anchors = set(re.findall(r"id=\"([^\"]+)\"", page(stored)))
+    assert {link[1:] for link in found if link.startswith("#")} <= anchors
+    assert not re.search(r"url\(|@import|<script|<audio", page(stored))
+    assert all(f"<h{level}" in page(stored) for level in (1, 2, 3, 4))
+    assert page(stored).count("<table") == page(stored).count("<caption")
+
+
+def test_the_report_names_no_speaker_and_no_place(stored: Path) -> None:
+    assert "secret" not in page(stored)
+    assert re.search(r"clip_\d{4} · speaker \d+", page(stored))
+    assert str(stored) not in page(stored)
+
+
+def test_the_report_says_what_a_reviewer_asks(stored: Path) -> None:
+    text = re.sub(r"<[^>]+>", "", page(stored))
+    for part in (
+        "20 of 20 trials are finished",
+        "Worst utterances of cs, λ = 0.5, seed 1",
+        "by bootstrap over 12 speakers",
+        "Holm-adjusted",
+        "deviation over seeds",
+        "2 × too long",
+        "Audio seconds per second, median",
+        "python sweeps/commonvoice20.py --data release",
+    ):
+        assert part in text, part
+
+
+def test_a_study_from_before_layouts_were_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store(Storage.at(str(tmp_path)), ["cs"])
+    (tmp_path / "layout.json").unlink()
+    assert main([str(tmp_path)]) == 2
+    assert f"The study in {tmp_path} must have a layout.json, but has none" in capsys.readouterr().err
+
+
+def test_no_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path)]) == 2
+    assert f"A study must have a study.json, but {tmp_path} has none." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("study.json", "{", r"study\.json must be as this program wrote it, but is damaged"),
+        ("study.json", '{"format": 1}', "must have format 2, but has 1"),
+        ("layout.json", "{}", r"layout\.json must be as this program wrote it, but is damaged: .*name"),
+        ("layout.json", "[", r"layout\.json must be as this program wrote it, but is damaged"),
+        ("trials/*/recipe.json", "{}", r"recipe\.json must be as this program wrote it, but is damaged"),
+        ("trials/*/result.json", "[]", r"result\.json must be as this program wrote it, but is damaged"),
+        ("trials/*/history.json", "{}", r"history\.json must be as this program wrote it, but is damaged"),
+        ("trials/*/files/utterances.parquet", "x", r"utterances\.parquet must be transcripts that can be read"),
+        ("trials/*/files/audit.json", "{", r"audit\.json must be as this program wrote it, but is damaged"),
+    ],
+)
+def test_a_damaged_file_is_named(
+    name: str, content: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store(Storage.at(str(tmp_path)), ["cs"], utterances=4)
+    for path in tmp_path.glob(name):
+        path.write_text(content)
+    assert main([str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert re.search(sentence, error), error
+
+
+def test_unfinished_trials_are_shown_as_such(tmp_path: Path) -> None:
+    store(Storage.at(str(tmp_path)), ["cs"], utterances=4)
+    trials = sorted(path.parent for path in tmp_path.glob("trials/*/result.json"))
+    (trials[0] / "result.json").unlink()
+    result = json.loads((trials[1] / "result.json").read_text())
+    (trials[1] / "result.json").write_text(json.dumps(result | {"status": "failed", "reason": "<i>no</i> luck"}))
+    assert main([str(tmp_path)]) == 0
+    table = (tmp_path / "table1.md").read_text()
+    assert "| … |" in table
+    assert "| failed |" in table
+    assert "&lt;i&gt;no&lt;/i&gt; luck" in page(tmp_path)
+    assert "3 of 5 trials are finished" in page(tmp_path)
+
+
+def test_a_trial_that_nobody_asks_for_any_more_is_left_out_until_it_has_a_result(tmp_path: Path) -> None:
+    ledger = store(Storage.at(str(tmp_path)), ["cs", "ro"], utterances=4)
+    outline = json.loads((tmp_path / "layout.json").read_text())
+    outline["trials"] = [t for t in outline["trials"] if t["fields"]["corpus.language"] == "cs"]
+    (tmp_path / "layout.json").write_text(json.dumps(outline))
+    assert main([str(tmp_path)]) == 0
+    assert "Romanian" in (tmp_path / "table1.md").read_text()
+    for path in tmp_path.glob("trials/*/recipe.json"):
+        if json.loads(path.read_text())["fields"]["corpus"]["language"] == "ro":
+            ledger.trial(path.parent.name).delete("result.json")
+    assert main([str(tmp_path)]) == 0
+    assert "Romanian" not in (tmp_path / "table1.md").read_text()
+
+
+def test_it_is_rendered_without_torch(stored: Path, tmp_path: Path) -> None:
+    code = (
+        f"import sys; from orchestrator.report.__main__ import main; main([{str(stored)!r}, '--to', {str(tmp_path)!r}])"
+    )
+    code += "; sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'trainables', 'ray')))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=120).returncode == 0
+
+
+def test_an_alignment_is_of_the_fewest_edits() -> None:
+    assert align("kočka", "kočky") == [Piece("kept", "kočk"), Piece("gone", "a"), Piece("new", "y")]
+    assert align("ab", "") == [Piece("gone", "ab")]
+    assert align("a b", "ab") == [Piece("kept", "a"), Piece("gone", " "), Piece("kept", "b")]
+    long = list(shortened([Piece("kept", "x" * (LONGEST - 1)), Piece("gone", "yz"), Piece("new", "w")]))
+    assert long[1:] == [Piece("gone", "y…")]
+
+
+def row(name: str, reference: str, hypothesis: str, edits: tuple[int, int, int]) -> dict[str, object]:
+    kinds = zip(("char_substitutions", "char_deletions", "char_insertions"), edits, strict=True)
+    return {"id": name, "speaker": "", "reference": reference, "hypothesis": hypothesis, **dict(kinds)}
+
+
+def test_the_worst_the_changed_and_the_confused() -> None:
+    mine = Transcripts(
+        [row("a", "abc", "abd", (1, 0, 0)), row("b", "ab", "", (0, 2, 0)), row("c", "x", "x", (0, 0, 0))]
+    )
+    other = Transcripts(
+        [row("a", "abc", "abc", (0, 0, 0)), row("b", "ab", "", (0, 2, 0)), row("c", "x", "xyz", (0, 0, 2))]
+    )
+    assert [(found.id, found.errors) for found in mine.worst()] == [("b", 2), ("a", 1)]
+    assert [(found.id, found.before and found.before.errors) for found in mine.changed(other)] == [("c", 2), ("a", 0)]
+    assert [tuple(found) for found in mine.confusions()] == [("a", "", 1), ("b", "", 1), ("c", "d", 1)]
