@@ -116,7 +116,7 @@ def by_weight(layout: Layout, evidence: Evidence, axis: str) -> Figure | None:
         figure.supxlabel("λ")
         figure.supylabel(f"{layout.metric.upper()} (%), with 95 % intervals")
         if len(lines) > 1:
-            _legend(figure, panels[0], "upper")
+            _legend(figure, panels[0], "outside upper center")
         return _settled(figure)
 
 
@@ -273,13 +273,12 @@ def _panels(count: int, most: int) -> tuple[Figure, list[Axes]]:
     return figure, panels[:count]
 
 
-def _legend(figure: Figure, panel: Axes, where: str = "lower") -> None:
+def _legend(figure: Figure, panel: Axes, where: Any = "outside lower center") -> None:
     handles, labels = panel.get_legend_handles_labels()
     # About 66 characters go into a line, of which a handle takes ten.
     columns = min(3, max(1, 66 // (max(map(len, labels)) + 10)))
     labels = [textwrap.fill(label, 56) for label in labels]
-    # The stubs know of no place outside.
-    figure.legend(handles, labels, loc=f"outside {where} center", ncols=columns)  # pyright: ignore[reportArgumentType]
+    figure.legend(handles, labels, loc=where, ncols=columns)
 
 
 def _settled(figure: Figure) -> Figure:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 REPLICATIONS = 10_000
-AT_ONCE = 1 << 20
-"""Draws of a block that are in memory at once."""
+AT_ONCE = 1 << 15
+"""Draws of a block that are in memory at once: so few stay in a core's cache, and BLAS starts no threads for them."""
 
 
 @dataclass(frozen=True)
