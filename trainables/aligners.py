@@ -116,7 +116,7 @@ def linear(hidden: Sequences, lengths: Int[Tensor, " batch"], time: int) -> Sequ
     last = (length - 1).clamp(min=0)
     lower = (place // whole).minimum(last)
     upper = (lower + 1).minimum(last)
-    share = ((place - lower * whole) / whole).to(hidden.values.dtype)[:, :, None]
+    share = ((place - lower * whole).to(hidden.values.dtype) / whole)[:, :, None]
     width = hidden.values.shape[2]
     before, after = (hidden.values.gather(1, i[:, :, None].expand(-1, -1, width)) for i in (lower, upper))
     values: Float[Tensor, "batch time features"] = torch.lerp(before, after, share)
