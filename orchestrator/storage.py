@@ -123,7 +123,11 @@ class Storage:
 
     def names(self) -> list[str]:
         """What lies directly in this folder, sorted; nothing where there is no folder. Dotted names are left out."""
-        found = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
+        selector = fs.FileSelector(self.path, allow_not_found=True)
+        try:
+            found = self.filesystem.get_file_info(selector)
+        except FileNotFoundError:  # another process made the folder just after Arrow had not found it
+            found = self.filesystem.get_file_info(selector)
         return sorted(info.base_name for info in found if not info.base_name.startswith("."))
 
     def delete(self, name: str) -> None:

@@ -105,6 +105,24 @@ def test_a_file_that_grows_is_read_whole(storage: Storage) -> None:
     assert lengths == sorted(lengths)
 
 
+def test_a_folder_may_come_into_being_while_it_is_listed(tmp_path: Path) -> None:
+    folders = [tmp_path / str(i) for i in range(1000)]
+    started = threading.Event()
+
+    def make() -> None:
+        started.set()
+        for folder in folders:
+            folder.mkdir()
+
+    maker = threading.Thread(target=make)
+    maker.start()
+    started.wait()
+    for folder in folders:
+        while not folder.exists():
+            assert Storage.at(str(folder)).names() == []
+    maker.join()
+
+
 def test_what_a_dead_writer_left_is_not_listed(tmp_path: Path) -> None:
     (tmp_path / ".result.json.0123abcd").write_text("hal")
     assert Storage.at(str(tmp_path)).names() == []
