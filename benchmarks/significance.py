@@ -1,6 +1,6 @@
 """Whether the statistics can be believed: how often intervals hold the truth, how often a test cries wolf; and speed.
 
-`python -m benchmarks.statistics [data sets]`. A test split of Common Voice is simulated: few or many speakers, who
+`python -m benchmarks.significance [data sets]`. A test split of Common Voice is simulated: few or many speakers, who
 have unequal numbers of clips and unequal error rates. In Common Voice 6.1 the languages of the paper's Table 1 have
 between 27 speakers (Finnish) and 1 120 (Portuguese), half of them 200 or more, and most speakers are in the test
 split, because it takes those with the fewest clips. Intervals have a target from that median on.
@@ -146,7 +146,7 @@ def report(settings: Sequence[Setting], seconds: dict[str, float]) -> bool:
         console.print(f"20 × 5 table, 10 000 replications, {name}: {value:.2f} s of one core (target {SECONDS:g} s)")
     met = all(s.met for s in settings) and all(value <= SECONDS for value in seconds.values())
     found = {"seconds": seconds, "settings": [asdict(s) for s in settings]}
-    print(json.dumps({"benchmark": "statistics", "met": met, **found}))
+    print(json.dumps({"benchmark": "significance", "met": met, **found}))
     return met
 
 
