@@ -119,8 +119,7 @@ def plan(sweep: Sweep, storage: Storage) -> list[Trial]:
     ledger = Ledger.of(storage, sweep)
     results = ledger.results([trial.signature for trial in sweep.trials])
     missing = [trial for trial in sweep.trials if trial.signature not in results]
-    for trial in missing:
-        ledger.begun(trial.signature)
+    ledger.begun([trial.signature for trial in missing])
     return Estimates.of(sweep.axes[0], sweep.trials, results).longest_first(missing)
 
 

@@ -182,10 +182,8 @@ def density(groups: Sequence[Cloud]) -> Figure | None:
     """Figure 2 of Distill-L2S: length of the ground truth against prediction density; None where there is no group."""
     if not groups:
         return None
-    lengths, densities = (
-        (min(float(v.min()) for v in values), max(float(v.max()) for v in values))
-        for values in ([group.lengths for group in groups], [group.densities for group in groups])
-    )
+    lengths = min(int(g.lengths.min()) for g in groups), max(int(g.lengths.max()) for g in groups)
+    highest = max(float(group.densities.max()) for group in groups) or 1.0  # every hypothesis may be blank
     with _style():
         figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
         grid = figure.add_gridspec(2, 2, width_ratios=(4, 1), height_ratios=(1, 4))
@@ -195,13 +193,14 @@ def density(groups: Sequence[Cloud]) -> Figure | None:
             some = np.random.default_rng(0).permutation(len(group.lengths))[:POINTS]
             panel.scatter(
                 group.lengths[some], group.densities[some], s=8, marker=marker, facecolors=fill, edgecolors=colour,
-                linewidths=0.5, alpha=0.7, label=group.label,
+                linewidths=0.5, alpha=0.7, label=group.label, clip_on=False,
             )  # fmt: skip
             line = {"density": True, "histtype": "step", "color": colour, "linestyle": dashes, "linewidth": 1}
             above.hist(group.lengths, bins=30, range=lengths, **line)
-            beside.hist(group.densities, bins=30, range=densities, orientation="horizontal", **line)
+            beside.hist(group.densities, bins=30, range=(0, highest), orientation="horizontal", **line)
         above.axis("off")
         beside.axis("off")
+        panel.set_ylim(0, highest)
         panel.set_xlabel("length of the ground truth (characters)")
         panel.set_ylabel("prediction density (share of non-blank frames)")
         _legend(figure, panel)

@@ -1,7 +1,9 @@
 """How sure a table's figures are: intervals, paired comparisons and what several of them are worth together.
 
-Intervals are those of Bisani and Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation"
-(ICASSP 2004): whole blocks of utterances are drawn with replacement, because what one speaker says is not independent.
+Whole blocks of utterances are drawn with replacement, because what one speaker says is not independent: Bisani and
+Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation" (ICASSP 2004). An interval's ends are
+the expanded percentiles of Hesterberg, "What Teachers Should Know About the Bootstrap" (The American Statistician 69,
+2015): plain percentiles are too narrow where blocks are few.
 """
 
 import math
@@ -11,6 +13,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr, stdtrit
 
 REPLICATIONS = 10_000
 AT_ONCE = 1 << 15
@@ -69,8 +72,8 @@ class Comparison(NamedTuple):
 
     difference: float
     """In points; below zero is better than the baseline."""
-    interval: Interval
-    """Of the difference."""
+    interval: Interval | None
+    """Of the difference; None from one block."""
     improvement: float
     """Share of the replications in which the cell is better than the baseline; ties count half."""
     p: float
@@ -80,7 +83,8 @@ class Comparison(NamedTuple):
 class Assessment(NamedTuple):
     """What is known of a cell."""
 
-    interval: Interval
+    interval: Interval | None
+    """Of the rate; None from one block."""
     comparison: Comparison | None
 
 
@@ -97,8 +101,11 @@ class OverSeeds(NamedTuple):
     """How many differences there are."""
 
 
-def interval(counts: Counts, *, replications: int = REPLICATIONS, seed: int = 0) -> Interval:
-    """The 2.5th and 97.5th percentile of the rate over resampled blocks."""
+def interval(counts: Counts, *, replications: int = REPLICATIONS, seed: int = 0) -> Interval | None:
+    """Of the rate, by expanded percentiles over resampled blocks; None from one block, which says nothing of others.
+
+    From two to five blocks it is nearly the range of what can be drawn: no percentile is wide enough.
+    """
     return assess([counts], replications=replications, seed=seed)[0].interval
 
 
@@ -132,13 +139,15 @@ def assess(
     # Lengths are proportional: cells may pool unequal numbers of seeds.
     shares = np.array([c.lengths.sum() for c in everything]) / max(1, everything[0].lengths.sum())
     rates = _percent(drawn[:, :-1], drawn[:, -1:] * shares)
-    intervals = [Interval(*map(float, ends)) for ends in np.percentile(rates, (2.5, 97.5), axis=0).T]
+    intervals = _intervals(rates, blocks=len(errors))
     if baseline is None:
         return [Assessment(found, None) for found in intervals]
     differences = np.stack([_differences(c, baseline) for c in cells], axis=1)  # (blocks, cells)
     values = _flipped(differences, replications, seed)
+    apart = rates[:, :-1] - rates[:, -1:]
+    ends, improved = _intervals(apart, blocks=len(errors)), np.mean(apart < 0, axis=0) + np.mean(apart == 0, axis=0) / 2
     return [
-        Assessment(intervals[i], _comparison(cell.rate - baseline.rate, rates[:, i] - rates[:, -1], float(values[i])))
+        Assessment(intervals[i], Comparison(cell.rate - baseline.rate, ends[i], float(improved[i]), float(values[i])))
         for i, cell in enumerate(cells)
     ]
 
@@ -164,10 +173,15 @@ def over_seeds(differences: Sequence[float]) -> OverSeeds:
     return OverSeeds(float(values.mean()), float(values.std(ddof=1)), float(p), len(values))
 
 
-def _comparison(difference: float, drawn: NDArray[np.float64], p: float) -> Comparison:
-    low, high = np.percentile(drawn, (2.5, 97.5))
-    improvement = np.mean(drawn < 0) + np.mean(drawn == 0) / 2
-    return Comparison(difference, Interval(float(low), float(high)), float(improvement), p)
+def _intervals(drawn: NDArray[np.float64], blocks: int) -> Sequence[Interval | None]:
+    """Expanded percentiles, (replications, n) -> n: as wide as Student's interval of a mean where draws are normal.
+
+    The variance of a mean over resampled blocks is (blocks - 1)/blocks of what it should be, and it was estimated.
+    """
+    if blocks == 1:
+        return [None] * drawn.shape[1]
+    tail = 100 * ndtr(-math.sqrt(blocks / (blocks - 1)) * stdtrit(blocks - 1, 0.975))
+    return [Interval(*map(float, ends)) for ends in np.percentile(drawn, (tail, 100 - tail), axis=0).T]
 
 
 def _check_paired(counts: Counts, other: Counts) -> None:

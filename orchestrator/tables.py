@@ -234,7 +234,10 @@ def _legend(layout: Layout, evidence: Evidence) -> list[str]:
 def _intervals(evidence: Evidence) -> list[str]:
     cells = [cell for cell in evidence.cells.values() if cell.interval]
     units = sorted({f"{cell.counts.unit}s" for cell in cells if cell.counts})
-    text = f"±: half of the 95 % interval, [ ]: its ends; bootstrap over {' or '.join(units)}, {REPLICATIONS} times."
+    text = (
+        "±: half of the 95 % interval, [ ]: its ends; "
+        f"expanded percentiles of a bootstrap over {' or '.join(units)}, {REPLICATIONS} times."
+    )
     return [text] if units else []
 
 

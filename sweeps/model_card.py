@@ -81,13 +81,15 @@ class ModelCard:
     def _errors(self) -> str:
         rows = []
         for metric, counts in self.counts.items():
-            low, high = interval(counts)
-            rows.append(f"| {metric.upper()} | {counts.rate:.2f} % | {low:.2f} to {high:.2f} % |\n")
+            found = interval(counts)
+            ends = f"{found.low:.2f} to {found.high:.2f} %" if found else "unknown"
+            rows.append(f"| {metric.upper()} | {counts.rate:.2f} % | {ends} |\n")
         one = next(iter(self.counts.values()))
         return (
             f"On the test split, {one.errors.size} utterances, greedy decoding, text normalised as in training:\n\n"
             f"| | rate | 95 % interval |\n| --- | ---: | ---: |\n{''.join(rows)}\n"
-            f"Intervals: bootstrap of Bisani and Ney (2004), {REPLICATIONS} replications, blocks by {one.unit}. "
+            f"Intervals: bootstrap of Bisani and Ney (2004), {REPLICATIONS} replications, blocks by {one.unit}, "
+            "expanded percentiles of Hesterberg (2015). "
             f"Tested with matrix products in {self.recipe.optimisation.precision}, where the device has it."
         )
 

@@ -94,10 +94,9 @@ def _facts(study: Study, entry: Entry, cell: Cell) -> dict[str, str]:
     if cell.deviation is not None:
         facts["deviation over seeds"] = f"{cell.deviation:.2f} points"
     if comparison := cell.comparison:
-        low, high = comparison.interval
-        facts["difference to the baseline"] = f"{comparison.difference:+.2f} points [{low:+.2f}, {high:+.2f}]".replace(
-            "-", "−"
-        )
+        ends = ", ".join(f"{end:+.2f}" for end in comparison.interval or ())
+        difference = f"{comparison.difference:+.2f} points" + (f" [{ends}]" if ends else "")
+        facts["difference to the baseline"] = difference.replace("-", "−")
         facts["probability of improvement"] = f"{comparison.improvement:.3f}"
         facts["p"] = f"{comparison.p:.4f}; Holm-adjusted {cell.adjusted:.4f}"
     finished = [result for result in cell.results if result.status == "finished"]

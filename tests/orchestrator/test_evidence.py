@@ -179,7 +179,7 @@ def test_a_language_with_one_utterance(trials: list[Trial], ledger: Ledger, tmp_
     }
     cell = Evidence.of(LAYOUT, trials, results, ledger).cells["cs", "w0.5"]
     assert cell.comparison is not None
-    assert cell.interval == pytest.approx((100 / 7, 100 / 7))
+    assert (cell.interval, cell.comparison.interval) == (None, None)
     assert cell.comparison.p == 1
 
 

@@ -143,5 +143,13 @@ def test_a_figure_of_one_utterance_and_of_very_many() -> None:
     assert rendered(figure, "png").startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("highest", [0.0, 0.3, 1.0])
+def test_densities_lie_between_none_and_all(highest: float) -> None:
+    figure = density([Cloud("one", np.array([7, 9]), np.array([0.0, highest]))])
+    assert figure is not None
+    assert figure.axes[0].get_ylim() == (0, highest or 1)
+    assert not figure.axes[0].collections[0].get_clip_on(), "whole markers at the ends"
+
+
 def test_nothing_is_drawn_of_nothing(trials: list[Trial], ledger: Ledger) -> None:
     assert draw(LAYOUT, trials, ledger, Evidence.of(LAYOUT, trials, {}, ledger)) == {}

@@ -110,7 +110,7 @@ def test_the_best_and_what_differs_are_marked(hundred: Ledger) -> None:
     assert [entry.best for entry in entries] == [entry.value == min(e.value or 0 for e in entries) for entry in entries]
     assert all(entry.spread and entry.range for entry in entries)
     notes = " ".join(table.notes)
-    assert "bootstrap over speakers" in notes
+    assert "expanded percentiles of a bootstrap over speakers" in notes
     assert "Holm-adjusted over 80 comparisons" in notes
 
 
