@@ -6,12 +6,13 @@ from typing import Any
 
 import ray
 import ray.tune
+from ray._raylet import PlacementGroupID
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from orchestrator import interrupts
 from orchestrator.events import Listener
 from orchestrator.ledger import Ledger, Result
 from orchestrator.sweep import Resources, Trial
-from orchestrator.trainer import release
 
 PATIENCE = 60.0
 """Seconds after which a trial that has not begun is told of, with what it lacks."""
@@ -89,7 +90,7 @@ class Hearing(ray.tune.Callback):
     def _over(self, signature: str) -> None:
         self.starting.pop(signature, None)
         if group := self.placed.pop(signature, None):
-            release(group)
+            _release(group)
 
     def _stopped(self, signature: str) -> Result:
         history = self.ledger.history(signature)
@@ -110,3 +111,8 @@ class Hearing(ray.tune.Callback):
         names = [name for name, amount in self.resources.per_worker().items() if amount]
         there = ", ".join(f"{free.get(name, 0):g} of {total.get(name, 0):g} {name}" for name in names)
         return f"{self.resources}; free now: {there or 'nothing that it needs'}"
+
+
+def _release(placement_group: str) -> None:
+    """Remove a placement group: it outlives the process that made it, and keeps its resources."""
+    remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(placement_group))))

@@ -7,12 +7,9 @@ Ray's own code, of the one version that this project allows.
 """
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any
 
-import ray.train
 import ray.tune
-from ray._raylet import PlacementGroupID
 from ray.train import UserCallback
 from ray.train._internal.session import get_session
 from ray.train.torch import TorchTrainer
@@ -20,7 +17,6 @@ from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.execution.callback import WorkerGroupCallback
 from ray.train.v2._internal.execution.controller import TrainController
-from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 
 class TrialTrainer(TorchTrainer):
@@ -61,15 +57,3 @@ class _Tune(WorkerGroupCallback):
         session = get_session()
         if session is not None and session.stop_event.is_set():
             raise SystemExit
-
-
-def release(placement_group: str) -> None:
-    """Remove a placement group: it outlives the process that made it, and keeps its resources."""
-    remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(placement_group))))
-
-
-def losses(error: BaseException) -> Mapping[int, BaseException]:
-    """Why training failed, by rank; rank -1 for what was no worker's doing."""
-    if isinstance(error, ray.train.WorkerGroupError) and error.worker_failures:
-        return error.worker_failures
-    return {-1: getattr(error, "controller_failure", error)}

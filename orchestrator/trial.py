@@ -5,7 +5,7 @@ import socket
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 import ray.train
@@ -19,7 +19,9 @@ from orchestrator.ledger import Ledger, Result
 from orchestrator.storage import first_line
 from orchestrator.stored_run import StoredRun, attempt
 from orchestrator.sweep import load
-from orchestrator.trainer import ReportToTune, TrialTrainer, losses
+
+if TYPE_CHECKING:
+    from orchestrator.trainer import TrialTrainer
 
 LOST_IN_A_ROW = 8
 """Groups of workers that a trial may lose before it has a new checkpoint: a recipe may be what kills them."""
@@ -40,7 +42,7 @@ class Budget:
 
         Raises Pause when the trial must wait for a person, GivenUp when its budget is used up.
         """
-        causes = losses(error)
+        causes = _losses(error)
         raised = [cause for cause in causes.values() if not isinstance(cause, RayError | RayTrainError)]
         if any(isinstance(cause, Superseded) for cause in raised):
             raise Pause("another submitter has taken the study over")
@@ -98,7 +100,10 @@ def run_trial(config: dict[str, Any]) -> None:
         ledger.finish(signature, failed)
 
 
-def _trainer(config: dict[str, Any], name: str) -> TrialTrainer:
+def _trainer(config: dict[str, Any], name: str) -> "TrialTrainer":
+    # It imports PyTorch, which the driver, where this module is imported too, need not wait for.
+    from orchestrator.trainer import ReportToTune, TrialTrainer
+
     resources, ledger = config["resources"], config["ledger"]
     return TrialTrainer(
         _train,
@@ -163,3 +168,10 @@ def _hardware() -> str:
 
 def _full(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _losses(error: BaseException) -> Mapping[int, BaseException]:
+    """Why training failed, by rank; rank -1 for what was no worker's doing."""
+    if isinstance(error, ray.train.WorkerGroupError) and error.worker_failures:
+        return error.worker_failures
+    return {-1: getattr(error, "controller_failure", error)}

@@ -34,9 +34,11 @@ def test_a_language_and_a_weight_more(study: Study, reference: Study) -> None:
     assert len(study.in_mlflow()) == 10
     assert set(study.in_mlflow().values()) == {"FINISHED"}
     assert "9 finished, 0 to run" in study.submit(*more).ends(0)
-    # And the smaller study is still what it was.
+    # Asked for less, the study still has them all.
     study.submit().ends(0)
-    assert (study.study / "table1.md").read_text() == (reference.study / "table1.md").read_text()
+    lines = (study.study / "table1.md").read_text().splitlines()
+    assert set((reference.study / "table1.md").read_text().splitlines()) < set(lines)
+    assert any("Greek" in line for line in lines)
 
 
 def test_mlflow_is_away_for_a_while(study: Study, reference: Study) -> None:
