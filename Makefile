@@ -18,8 +18,10 @@ demo-synthetic: $(ENV)/complete  ## the same on synthetic speech, for machines w
 	@$(RUN)python sweeps/commonvoice20.py --preset mini --name commonvoice20-synthetic \
 		--data $(L2S_CACHE)/miniature/synthetic_common_voice
 
-test: $(ENV)/complete  ## all tests; three at a time, because those of faults mostly wait for processes to start and die
-	@$(RUN)python -m pytest --numprocesses 3 --dist loadfile
+test: $(ENV)/complete  ## all tests; those of faults mostly wait for processes to start and die, so beside the others
+	@log=$$(mktemp); $(RUN)python -m pytest tests/faults > $$log 2>&1 & faults=$$!; \
+	$(RUN)python -m pytest --ignore tests/faults; rest=$$?; \
+	wait $$faults; faults=$$?; cat $$log; rm $$log; exit $$((rest + faults))
 
 check: $(ENV)/complete  ## style, types, import contracts, links, deployment files
 	@$(RUN)ruff check .

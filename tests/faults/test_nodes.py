@@ -8,7 +8,7 @@ from tests.faults.study import CELLS, Study, assert_undisturbed
 def test_a_lost_node_and_a_lost_driver(cluster: Cluster, study: Study, reference: Study) -> None:
     cluster.add("second")
     study.options += ["--cpus", "2"]  # one trial on each node
-    first = study.submit("--seconds", "0.8")
+    first = study.submit("--seconds", "2")  # longer than a node takes to start
     until(lambda: on(study, cluster.raylets["second"], 2), "a trial on the second node has a checkpoint")
     (victim,) = on(study, cluster.raylets["second"], 2)
     cluster.kill("second")
