@@ -19,7 +19,7 @@ demo-synthetic: $(ENV)/complete  ## the same on synthetic speech, for machines w
 		--data $(L2S_CACHE)/miniature/synthetic_common_voice
 
 test: $(ENV)/complete  ## all tests; those of faults mostly wait for processes to start and die, so beside the others
-	@log=$$(mktemp); $(RUN)python -m pytest tests/faults > $$log 2>&1 & faults=$$!; \
+	@log=$$(mktemp); $(RUN)python -m pytest --timeout 600 tests/faults > $$log 2>&1 & faults=$$!; \
 	$(RUN)python -m pytest --ignore tests/faults; rest=$$?; \
 	wait $$faults; faults=$$?; cat $$log; rm $$log; exit $$((rest + faults))
 

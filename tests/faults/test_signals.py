@@ -11,11 +11,11 @@ def test_interrupts(study: Study, reference: Study) -> None:
         submission = study.submit()
         until(lambda: study.workers() and any(study.at(cell, 2) for cell in CELLS), "a trial has a checkpoint")
         submission.send(number)
-        output = submission.ends(130, 30)
+        output = submission.ends(130, 60)
         assert "Interrupted. Finished trials and the last checkpoints are kept" in output
         assert "Traceback" not in output
         assert not list(study.study.glob("submitter-*"))
-        until(lambda: not any(runs(event.pid) for event in study.events()), "no worker is left", 15)
+        until(lambda: not any(runs(event.pid) for event in study.events()), "no worker is left", 30)
         assert study.in_mlflow()["toy"] != "FINISHED"
     study.submit().ends(0)
     assert_undisturbed(study, reference)
