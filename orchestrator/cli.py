@@ -167,7 +167,7 @@ def run_study(
     console.print()
     for table in rendering.tables:
         show(table, console)
-    console.print(f"{rendering.told(ledger.storage)}", soft_wrap=True)
+    console.print(rendering.told(ledger.storage), soft_wrap=True)
     console.print(_page(uri), soft_wrap=True)
     failed = sum(result.status == "failed" for result in results.values())
     if failed:
