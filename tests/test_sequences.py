@@ -42,6 +42,6 @@ def test_gradients_do_not_flow_from_the_padding():
     assert values.grad.tolist() == [[1, 1, 0]]
 
 
-def test_to_moves_values_and_lengths():
-    moved = Sequences(torch.zeros(1, 2), torch.tensor([2])).to(torch.device("meta"))
+def test_a_change_is_of_values_and_lengths():
+    moved = Sequences(torch.zeros(1, 2), torch.tensor([2])).changed(lambda values: values.to("meta"))
     assert moved.values.device.type == moved.lengths.device.type == "meta"

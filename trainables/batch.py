@@ -1,5 +1,6 @@
 """What a corpus yields and what a model is given."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -55,11 +56,18 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same on `device`."""
+        return self._with(lambda values: values.to(device, non_blocking=True))
+
+    def pinned(self) -> "Batch":
+        """The same in memory from which a GPU copies by itself, while the host goes on."""
+        return self._with(Tensor.pin_memory)
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         return replace(
             self,
-            audio=self.audio.to(device),
-            tokens=self.tokens.to(device),
-            scale=self.scale.to(device, non_blocking=True),
-            teacher=self.teacher.to(device) if self.teacher else None,
-            masked=None if self.masked is None else self.masked.to(device, non_blocking=True),
+            audio=self.audio.changed(change),
+            tokens=self.tokens.changed(change),
+            scale=change(self.scale),
+            teacher=self.teacher.changed(change) if self.teacher else None,
+            masked=None if self.masked is None else change(self.masked),
         )

@@ -1,6 +1,6 @@
 """Padded sequences that never travel without their lengths."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,9 +20,9 @@ class Sequences:
         """True on the valid positions."""
         return mask_of(self.lengths, self.values.shape[1])
 
-    def to(self, device: torch.device) -> "Sequences":
-        """The same on `device`."""
-        return Sequences(self.values.to(device, non_blocking=True), self.lengths.to(device, non_blocking=True))
+    def changed(self, change: Callable[[Tensor], Tensor]) -> "Sequences":
+        """The same after `change` of where or how both tensors are kept."""
+        return Sequences(change(self.values), change(self.lengths))
 
     def zero_padded(self) -> "Sequences":
         """The same with zeros beyond each length, for values that a layer has written everywhere."""

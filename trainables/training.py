@@ -11,8 +11,9 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,7 @@ from trainables.batch import Batch
 from trainables.corpora.audio import SAMPLE_RATE
 from trainables.metrics import reduced
 from trainables.optimisation import Optimisation
+from trainables.prefetch import ahead
 from trainables.run import Run
 
 CHECK_EVERY = 50
@@ -85,6 +87,14 @@ class World:
             torch.cuda.set_device(device)
         return cls(distributed.get_rank() if together else 0, distributed.get_world_size() if together else 1, device)
 
+    def ready(self, batch: Batch) -> Batch:
+        """A batch in memory from which the device takes it without making the host wait."""
+        return batch.pinned() if self.device.type == "cuda" else batch
+
+    def batches(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Batches on the device, made while the one before is in use."""
+        return (batch.to(self.device) for batch in ahead(map(self.ready, batches)))
+
     def precision(self, wanted: str) -> AbstractContextManager[Any]:
         """bfloat16 autocast where it is `wanted` and the device has it, else float32."""
         cuda = self.device.type == "cuda"
@@ -130,25 +140,25 @@ def fit(
     model = DistributedDataParallel(task, find_unused_parameters=True) if world.size > 1 else task
     meter = Meter()
     task.train()
-    for micro_batches in train(progress.step):
-        if progress.step >= optimisation.steps:
-            break
-        train_step(
-            model, optimiser, micro_batches,
-            step=progress.step, seed=seed, optimisation=optimisation, world=world, meter=meter,
-        )  # fmt: skip
-        progress.step += 1
-        if progress.step % CHECK_EVERY == 0:
-            meter.check(progress.step)
-        if progress.step % optimisation.evaluate_every == 0 or progress.step == optimisation.steps:
-            metrics = meter.read(progress.step)
-            with evaluating(task, world, optimisation.precision):
-                rates = task.evaluate(batch.to(world.device) for batch in valid())
-            metrics |= {f"valid_{name}": rate for name, rate in rates.items()}
-            _keep_best(task, progress, metrics[f"valid_{selection}"])
-            metrics |= {"learning_rate": optimiser.param_groups[0]["lr"], "best_step": progress.best_step}
-            _commit(run, metrics, task, optimiser, progress, world)
-            meter = Meter()
+    left = islice(train(progress.step), optimisation.steps - progress.step)
+    with closing(ahead(list(map(world.ready, micro_batches)) for micro_batches in left)) as steps:
+        for micro_batches in steps:
+            train_step(
+                model, optimiser, micro_batches,
+                step=progress.step, seed=seed, optimisation=optimisation, world=world, meter=meter,
+            )  # fmt: skip
+            progress.step += 1
+            if progress.step % CHECK_EVERY == 0:
+                meter.check(progress.step)
+            if progress.step % optimisation.evaluate_every == 0 or progress.step == optimisation.steps:
+                metrics = meter.read(progress.step)
+                with evaluating(task, world, optimisation.precision):
+                    rates = task.evaluate(world.batches(valid()))
+                metrics |= {f"valid_{name}": rate for name, rate in rates.items()}
+                _keep_best(task, progress, metrics[f"valid_{selection}"])
+                metrics |= {"learning_rate": optimiser.param_groups[0]["lr"], "best_step": progress.best_step}
+                _commit(run, metrics, task, optimiser, progress, world)
+                meter = Meter()
     task.student.load_state_dict(progress.best_student)
     return progress
 

@@ -127,8 +127,7 @@ class DistillL2S(Recipe):
         )
         transcripts = Transcripts()
         with evaluating(task, world, self.optimisation.precision):
-            batches = self._evaluation(test, vocabulary, world)
-            rates = task.evaluate((batch.to(world.device) for batch in batches), transcripts)
+            rates = task.evaluate(world.batches(self._evaluation(test, vocabulary, world)), transcripts)
         if (utterances := transcripts.table(test)) is not None:
             splits = audit({"train": train, "valid": valid, "test": test})
             keep(run, progress.best_student, vocabulary, utterances, splits)
