@@ -20,7 +20,7 @@ from transformers import (
 import trainables.whisper_ctc  # noqa: F401 - so that transformers knows it
 from trainables.corpora.audio import SAMPLE_RATE, UnusableAudio, decode
 from trainables.corpora.prepared import frames_of
-from trainables.students.ctc import attention
+from trainables.students.attention import attention
 from trainables.training import World
 from trainables.weights import check, family, locate
 
@@ -49,15 +49,15 @@ class Recogniser:
         """
         folder = check(locate(model), bin_sha256=None)
         kind = family(folder)
-        if kind not in CONFIG_MAPPING or CONFIG_MAPPING[str(kind)] not in MODEL_FOR_CTC_MAPPING:
+        if kind not in CONFIG_MAPPING or (config := CONFIG_MAPPING[str(kind)]) not in MODEL_FOR_CTC_MAPPING:
             raise ValueError(f"A model must be a recogniser with a CTC head, but {model} is {kind!r}.")
         try:
             tokenizer, extractor = AutoTokenizer.from_pretrained(folder), AutoFeatureExtractor.from_pretrained(folder)
         except (ValueError, OSError, TypeError) as error:  # the last where there is no vocabulary
             raise ValueError(f"A model must have a tokenizer and a feature extractor, but {model} has not.") from error
         network, info = AutoModelForCTC.from_pretrained(
-            folder, use_safetensors=True, dtype=torch.float32, attn_implementation=attention(),
-            output_loading_info=True,
+            folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True,
+            attn_implementation=attention(MODEL_FOR_CTC_MAPPING[config]),
         )  # fmt: skip
         # transformers would draw them at random: a pretrained encoder without a head would babble.
         if missing := sorted(name for name in info["missing_keys"] if "masked_spec_embed" not in name):

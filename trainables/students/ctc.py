@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import torch
 from pydantic import Field
 from torch import nn
-from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
 from trainables.batch import Batch
 from trainables.config import Config, Location, digest
 from trainables.corpora.text import CharacterVocabulary
 from trainables.sequences import Sequences
+from trainables.students.attention import attention
 from trainables.students.encoders import Wav2Vec2BertEncoder, WaveformEncoder, WhisperFrames
 from trainables.weights import Sha256, check, family, fingerprint, load, locate
 
@@ -38,7 +39,8 @@ class Pretrained(Config):
     def build(self, **overrides: Any) -> PreTrainedModel:
         """The encoder, with `overrides` in its config."""
         folder = check(locate(self.model), self.bin_sha256)
-        return load(folder, architecture(self.model, overrides), self.bin_sha256, attn_implementation=attention())
+        config = architecture(self.model, overrides)
+        return load(folder, config, self.bin_sha256, attn_implementation=attention(MODEL_MAPPING[type(config)]))
 
 
 class Scratch(Config):
@@ -55,8 +57,9 @@ class Scratch(Config):
 
     def build(self, **overrides: Any) -> PreTrainedModel:
         """The encoder, with `overrides` in its config; its weights come from torch's generator."""
+        config = architecture(self.model, overrides)
         return AutoModel.from_config(
-            architecture(self.model, overrides), dtype=torch.float32, attn_implementation=attention()
+            config, dtype=torch.float32, attn_implementation=attention(MODEL_MAPPING[type(config)])
         )
 
 
@@ -123,11 +126,6 @@ class CTCStudent(Config):
         if self.freeze_feature_encoder and self.encoder.kind == "pretrained" and hasattr(model, "feature_extractor"):
             model.feature_extractor._freeze_parameters()
         return CTCModel(model, len(vocabulary))
-
-
-def attention() -> str:
-    """transformers' name of the quickest attention here: on a CPU, torch's fused kernel is the slower one."""
-    return "sdpa" if torch.cuda.is_available() else "eager"
 
 
 def architecture(name: str, overrides: dict[str, Any]) -> PretrainedConfig:

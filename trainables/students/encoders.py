@@ -1,16 +1,17 @@
 """transformers' speech encoders behind one interface: 16 kHz waveforms in, 50 hidden states a second out."""
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torchaudio
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import PreTrainedModel, SeamlessM4TFeatureExtractor
 
 from trainables.corpora.audio import SAMPLE_RATE
 from trainables.sequences import Sequences
+from trainables.students.fbank import KaldiFilterBanks
 
 if TYPE_CHECKING:
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
@@ -19,15 +20,16 @@ if TYPE_CHECKING:
 class WaveformEncoder(nn.Module):
     """wav2vec 2.0, HuBERT, WavLM, data2vec-audio: convolutions over the waveform, then a transformer."""
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
+        model._mask_hidden_states = partial(_hidden_away, model)
 
     def forward(self, audio: Sequences, masked: Bool[Tensor, "batch frames"] | None) -> Sequences:
         """Hidden states (batch, frames, features)."""
         waveform = standardise(audio)
-        lengths = self.model._get_feat_extract_output_lengths(audio.lengths)  # pyright: ignore[reportCallIssue]
-        frames = int(self.model._get_feat_extract_output_lengths(waveform.shape[1]))  # pyright: ignore[reportCallIssue]
+        lengths = self.model._get_feat_extract_output_lengths(audio.lengths)
+        frames = int(self.model._get_feat_extract_output_lengths(waveform.shape[1]))
         output = self.model(
             waveform,
             attention_mask=audio.mask.long(),
@@ -39,26 +41,33 @@ class WaveformEncoder(nn.Module):
 class Wav2Vec2BertEncoder(nn.Module):
     """w2v-BERT 2.0: a Conformer over stacked Kaldi filter banks."""
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
-        self.front_end = SeamlessM4TFeatureExtractor()
+        self.front_end = KaldiFilterBanks()
+        model._mask_hidden_states = partial(_hidden_away, model)
 
     def forward(self, audio: Sequences, masked: Bool[Tensor, "batch frames"] | None) -> Sequences:
         """Hidden states (batch, frames, features)."""
-        device = audio.values.device
-        # The extractor is NumPy: it works on the host, one waveform after the other.
-        waveforms = [
-            row[:length].numpy() for row, length in zip(audio.values.cpu(), audio.lengths.tolist(), strict=True)
-        ]
-        inputs = self.front_end(waveforms, sampling_rate=SAMPLE_RATE, padding=True, return_tensors="pt").to(device)
-        features, mask = inputs["input_features"], inputs["attention_mask"]
+        features = self.front_end(audio)
         output = self.model(
-            features,
-            attention_mask=mask,
-            mask_time_indices=None if masked is None else fit_frames(masked, features.shape[1]),
+            features.values,
+            attention_mask=features.mask.long(),
+            mask_time_indices=None if masked is None else fit_frames(masked, features.values.shape[1]),
         )
-        return Sequences(output.last_hidden_state, mask.sum(dim=1)).zero_padded()
+        return Sequences(output.last_hidden_state, features.lengths).zero_padded()
+
+
+def _hidden_away(
+    model: Any,
+    hidden_states: Float[Tensor, "batch frames features"],
+    mask_time_indices: Bool[Tensor, "batch frames"] | None = None,
+    attention_mask: Tensor | None = None,
+) -> Float[Tensor, "batch frames features"]:
+    """In place of transformers' own method, which indexes with the mask: for that the host waits for the device."""
+    if mask_time_indices is None:
+        return hidden_states
+    return torch.where(mask_time_indices[:, :, None], model.masked_spec_embed.to(hidden_states.dtype), hidden_states)
 
 
 class WhisperFrames(nn.Module):
