@@ -1,6 +1,7 @@
 """One cell of a study as a model that others can use: a transformers folder with a model card."""
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,8 +18,10 @@ from transformers.utils import logging
 
 from orchestrator.evidence import counts
 from orchestrator.ledger import FORMAT, Ledger, Result
+from orchestrator.registry import register
 from orchestrator.storage import Storage, first_line
 from orchestrator.sweep import Trial, load
+from orchestrator.tracking import default_uri
 from sweeps.model_card import ModelCard
 from trainables.config import explain
 from trainables.export import export
@@ -49,6 +52,10 @@ class Options(BaseModel):
     """Folder of the corpus release, where it is not where the recipe has it."""
     student: str | None = None
     """Folder or hub name of the speech encoder, where it is not where the recipe has it."""
+    register_as: str | None = None
+    """Name in MLflow's model registry, of which the folder becomes a new version."""
+    tracking_uri: str | None = None
+    """MLflow tracking server; by default MLFLOW_TRACKING_URI, or else the database mlflow.db beside the study."""
 
     def wanted(self) -> dict[str, Any]:
         """The fields' values, by dotted path.
@@ -112,8 +119,10 @@ def write(options: Options) -> str:
         folder.mkdir()  # with everybody's permissions, which the temporary folder has not got
         card = _export(ledger, signature, _moved(recipe, options), result, weights, folder)
         (folder / "README.md").write_text(card.markdown(), encoding="utf-8")
+        told = f"{recipe}, test CER {card.counts['cer'].rate:.2f} %"
+        registered = _register(ledger, signature, folder, told, options) if options.register_as else ""
         folder.rename(options.to)
-    return f"{recipe}, test CER {card.counts['cer'].rate:.2f} %: {options.to}"
+    return f"{told}: {options.to}{registered}"
 
 
 def read(ledger: Ledger) -> dict[str, Trial]:
@@ -186,6 +195,18 @@ def _export(
     trial = f"`{signature}` of the study `{ledger.storage.path.rpartition('/')[2]}`"
     attempts = ledger.history(signature).attempts
     return ModelCard(recipe, trial, result, attempts[-1].commit if attempts else "", kept, loaded_by)
+
+
+def _register(ledger: Ledger, signature: str, folder: Path, description: str, options: Options) -> str:
+    uri = options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    if uri is None:
+        if ledger.storage.local is None:
+            raise ValueError("`tracking_uri` must be given where the study is in no folder, but is not.")
+        uri = default_uri(ledger.storage.local.parent)
+    study = ledger.storage.path.rpartition("/")[2]
+    name = str(options.register_as)
+    version = register(uri, name, study=study, signature=signature, folder=folder, description=description)
+    return f", version {version} of {name} in MLflow"
 
 
 def _moved(recipe: DistillL2S, options: Options) -> DistillL2S:

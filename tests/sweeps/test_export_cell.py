@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from mlflow import MlflowClient
 from pyarrow import parquet
 
 from orchestrator.ledger import Attempt, History, Ledger, Result
 from orchestrator.storage import Storage
 from orchestrator.sweep import Sweep, grid
+from orchestrator.tracking import SIGNATURE, default_uri
 from sweeps.export import main
 from trainables import testing
 from trainables.corpora.batching import ByCount
@@ -57,9 +59,40 @@ def study(tmp_path_factory: pytest.TempPathFactory, release: Path, models: Path)
 CS = ("--language", "cs", "--seed", "1")
 
 
+@pytest.fixture
+def uri(study: Path, tmp_path: Path, empty_database: Path) -> str:
+    """Where MLflow has a run of the finished trial."""
+    shutil.copyfile(empty_database, tmp_path / "mlflow.db")
+    client = MlflowClient(default_uri(tmp_path))
+    experiment = client.create_experiment("tiny", artifact_location=(tmp_path / "artifacts").as_uri())
+    (files,) = study.glob("trials/*/files")
+    client.create_run(experiment, tags={SIGNATURE: files.parent.name})
+    return default_uri(tmp_path)
+
+
 def card(folder: Path) -> tuple[dict, str]:
     _, front, text = (folder / "README.md").read_text().split("---\n", 2)
     return yaml.safe_load(front), text
+
+
+def test_a_registered_model_is_the_exported_folder(
+    study: Path, uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "model"
+    assert main([str(study), *CS, "--to", str(model), "--register-as", "czech", "--tracking-uri", uri]) == 0
+    assert capsys.readouterr().out.endswith(f"{model}, version 1 of czech in MLflow\n")
+    registered = Path(str(MlflowClient(uri).get_model_version("czech", "1").source).removeprefix("file://"))
+    names = sorted(path.name for path in model.iterdir())
+    assert sorted(path.name for path in registered.iterdir()) == names
+    assert all((registered / name).read_bytes() == (model / name).read_bytes() for name in names)
+
+
+def test_nothing_is_written_when_the_registry_is_not_there(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(study), *CS, "--to", str(tmp_path / "model"), "--register-as", "czech"]) == 2
+    assert "MLflow's database must be there, but" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*model*"))
 
 
 def test_a_cell_becomes_a_folder_that_transcribes_as_it_was_tested(
