@@ -110,6 +110,20 @@ class Table:
         """Whether any number of the paper stands beside ours."""
         return any(line.comparable for row in self.rows for line in row.lines)
 
+    @property
+    def subtracted(self) -> bool:
+        """Whether any number has a difference beside it."""
+        return any(entry.distance for row in self.rows for line in row.lines for entry in line.entries)
+
+    @property
+    def labelled(self) -> tuple[bool, bool, bool]:
+        """Whether rows have a group, a name, and lines that say whose they are."""
+        return (
+            any(row.group for row in self.rows),
+            True,
+            any(line.whose for row in self.rows for line in row.lines),
+        )
+
 
 def table1(study: Study, evidence: Evidence) -> Table:
     """The study's own table: a row per language, ours above the paper's."""

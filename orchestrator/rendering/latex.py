@@ -1,6 +1,7 @@
 """A table as a LaTeX document that compiles as it is, with pdflatex or lualatex."""
 
 import unicodedata
+from itertools import compress
 
 from orchestrator.tables import Entry, Line, Row, Table, letter
 
@@ -38,8 +39,9 @@ WIDE = 5
 
 def latex(table: Table) -> str:
     """A whole document with one long table, its best in bold, and the notes under it."""
-    headings = ["Speech", "Language", "", *map(escaped, table.headings), *(["comparable?"] if table.compared else [])]
-    columns = "lll" + "r" * len(table.headings) + "l" * table.compared
+    labels = list(compress(["Speech", "Language", ""], table.labelled))
+    headings = [*labels, *map(escaped, table.headings), *(["comparable?"] if table.compared else [])]
+    columns = "l" * len(labels) + "r" * len(table.headings) + "l" * table.compared
     head = [r"\toprule", _row(headings), r"\midrule"]
     turned = ",landscape" if len(table.headings) > WIDE else ""
     return "\n".join(
@@ -67,15 +69,15 @@ def _body(table: Table) -> list[str]:
         if i:
             lines.append(r"\midrule")
         for j, row in enumerate(rows):
-            lines += _lines(row, group if j == 0 else "", table.compared)
+            lines += _lines(row, group if j == 0 else "", table)
     return lines
 
 
-def _lines(row: Row, group: str, compared: bool) -> list[str]:
+def _lines(row: Row, group: str, table: Table) -> list[str]:
     names, found = [row.language, row.size], []
     for i, line in enumerate(row.lines):
-        labels = [escaped(group if i == 0 else ""), escaped(names[i]), line.whose]
-        more = [escaped(line.comparable)] if compared else []
+        labels = compress([escaped(group if i == 0 else ""), escaped(names[i]), line.whose], table.labelled)
+        more = [escaped(line.comparable)] if table.compared else []
         # The lines of one language stay on one page.
         found.append(_row([*labels, *(_entry(e, line) for e in line.entries), *more], together=i + 1 < len(row.lines)))
     return found
@@ -96,7 +98,7 @@ def _entry(entry: Entry, line: Line) -> str:
 
 def _notes(table: Table) -> list[str]:
     notes = [escaped(note) for note in table.notes]
-    if table.compared:
+    if table.subtracted:
         notes.append("In parentheses: ours minus the paper's.")
     if table.reasons and table.compared:
         reasons = " ".join(f"{letter(i)}: {escaped(reason)}" for i, reason in enumerate(table.reasons))

@@ -1,31 +1,31 @@
 """A table as Markdown: what MLflow and a README show."""
 
 import re
+from itertools import compress
 
 from orchestrator.tables import Entry, Line, Row, Table, letter
 
 
 def markdown(table: Table, *, spread: bool = True) -> str:
     """A heading, a pipe table with the best of each line in bold, and the notes."""
-    headings = ["Speech", "Language", "", *map(escaped, table.headings), *(["comparable?"] if table.compared else [])]
-    rule = ["---"] * 3 + ["---:"] * len(table.headings) + ["---"] * table.compared
+    labels = list(compress(["Speech", "Language", ""], table.labelled))
+    headings = [*labels, *map(escaped, table.headings), *(["comparable?"] if table.compared else [])]
+    rule = ["---"] * len(labels) + ["---:"] * len(table.headings) + ["---"] * table.compared
     lines = [headings, rule]
     for group, rows in table.groups:
         for i, row in enumerate(rows):
-            lines += _lines(row, group if i == 0 else "", table.compared, spread)
+            lines += _lines(row, group if i == 0 else "", table, spread)
     text = "".join("| " + " | ".join(line) + " |\n" for line in lines)
     return f"# {escaped(table.title)}\n\n{text}\n{_notes(table)}"
 
 
-def _lines(row: Row, group: str, compared: bool, spread: bool) -> list[list[str]]:
+def _lines(row: Row, group: str, table: Table, spread: bool) -> list[list[str]]:
     names = [escaped(row.language), row.size]
     return [
         [
-            escaped(group) if i == 0 else "",
-            names[i],
-            line.whose,
+            *compress([escaped(group) if i == 0 else "", names[i], line.whose], table.labelled),
             *(_entry(entry, line, spread) for entry in line.entries),
-            *([line.comparable] if compared else []),
+            *([line.comparable] if table.compared else []),
         ]
         for i, line in enumerate(row.lines)
     ]
@@ -45,7 +45,7 @@ def _entry(entry: Entry, line: Line, spread: bool) -> str:
 
 def _notes(table: Table) -> str:
     notes = [f"- {escaped(note)}\n" for note in table.notes]
-    if table.compared:
+    if table.subtracted:
         notes.append("- In parentheses: ours minus the paper's.\n")
     if table.reasons and table.compared:
         notes.append("- Not comparable with the paper's numbers:\n")

@@ -64,6 +64,19 @@ def test_markdown_takes_nothing_for_markup(table: Table) -> None:
     assert not any(re.search(r"<script|(?<!\\)[`$#]\w", line) for line in lines)
 
 
+@pytest.mark.parametrize("form", ["md", "tex", "html"])
+def test_what_no_line_has_gets_no_column_and_no_note(table: Table, form: str) -> None:
+    """As of Table 2, which has no groups, one line a row and no differences."""
+    (row, *_), whole = table.rows, FORMS[form](table)
+    line = replace(row.lines[0], whose="", entries=tuple(replace(e, beside=None) for e in row.lines[0].entries))
+    bare = replace(table, rows=(replace(row, group="", lines=(replace(line, comparable="yes"),)),))
+    text = FORMS[form](bare)
+    assert "In parentheses" in whole
+    assert "In parentheses" not in text
+    assert "Speech" in whole
+    assert "Speech" not in text
+
+
 def test_html_takes_nothing_for_markup(table: Table) -> None:
     page = Text(FORMS["html"](table))
     assert "script" not in page.tags
