@@ -61,7 +61,7 @@ def flip_a_byte(content):
     return content
 
 
-@pytest.mark.parametrize("name", ["values.npy", "ends.npy"])
+@pytest.mark.parametrize("name", ["values.bin", "rows.npy"])
 @pytest.mark.parametrize("damage", [flip_a_byte, lambda content: content[:-8], lambda content: content[:5]])
 def test_damaged_features_are_told_with_the_way_out(chosen, name, damage):
     path = chosen.build() / name

@@ -18,6 +18,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -201,7 +202,7 @@ class PreparedSplit:
     @cached_property
     def samples(self) -> NDArray[np.int64]:
         """The clips' lengths at 16 kHz."""
-        return np.array([len(self.audio(i)) for i in range(len(self))])
+        return pc.call_function("binary_length", [self._table["audio"]]).to_numpy() // np.dtype(np.int16).itemsize
 
     def audio(self, index: int) -> NDArray[np.int16]:
         """The waveform of one utterance: a view of the file."""

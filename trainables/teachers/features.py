@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from trainables.corpora.prepared import PreparedSplit, SplitPreparation
 from trainables.sequences import Sequences
 from trainables.teachers.language_model import FrozenLanguageModel, TextEncoder
 
-FORMAT = 1
+FORMAT = 2
 TEXTS_AT_ONCE = 64
 
 
@@ -57,18 +57,22 @@ class FeaturePreparation(Preparation):
     def _write(self, folder: Path, split: PreparedSplit) -> None:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         teacher = self.teacher.build().to(device)
-        features: list[np.ndarray] = [np.empty(0)] * len(split)
+        rows, written = np.zeros((len(split), 2), np.int64), 0
         by_length = sorted(range(len(split)), key=lambda i: len(split.texts[i]))
-        for start in range(0, len(by_length), TEXTS_AT_ONCE):
-            indices = by_length[start : start + TEXTS_AT_ONCE]
-            hidden = teacher([split.texts[i] for i in indices])
-            values, lengths = hidden.values.half().cpu().numpy(), hidden.lengths.tolist()
-            for i, row, length in zip(indices, values, lengths, strict=True):
-                features[i] = row[:length].copy()
-        np.save(folder / "values.npy", np.concatenate(features))
-        np.save(folder / "ends.npy", np.cumsum([len(f) for f in features]))
-        files = {name: sha256_of(folder / name) for name in ("values.npy", "ends.npy")}
-        manifest = {"format": FORMAT, "identity": self.identity(), "sha256": files}
+        with (folder / "values.bin").open("wb") as file:  # all of them may be more than memory holds
+            for start in range(0, len(by_length), TEXTS_AT_ONCE):
+                indices = by_length[start : start + TEXTS_AT_ONCE]
+                hidden = teacher([split.texts[i] for i in indices])
+                values, lengths = hidden.values.half().cpu().numpy(), hidden.lengths.tolist()
+                for i, row, length in zip(indices, values, lengths, strict=True):
+                    file.write(row[:length].tobytes())
+                    rows[i] = written, written + length
+                    written += length
+        np.save(folder / "rows.npy", rows)
+        manifest = {
+            "format": FORMAT, "identity": self.identity(), "features": self.teacher.features(),
+            "sha256": {name: sha256_of(folder / name) for name in ("values.bin", "rows.npy")},
+        }  # fmt: skip
         write_atomically(folder / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False))
 
 
@@ -78,26 +82,30 @@ class CachedFeatures:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """What was computed, from what, and its checksums."""
+        return json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
+
     # Opened when first asked for, so that `verify` can tell of a file that does not even open.
     @cached_property
     def values(self) -> NDArray[np.float16]:
-        """The hidden states of all transcripts, one after the other."""
-        return np.load(self.folder / "values.npy", mmap_mode="r")
+        """The hidden states of all transcripts, (tokens, features), one transcript after the other."""
+        return np.memmap(self.folder / "values.bin", np.float16, "r").reshape(-1, self.manifest["features"])
 
     @cached_property
-    def ends(self) -> NDArray[np.int64]:
-        """Where each transcript's hidden states end."""
-        return np.load(self.folder / "ends.npy")
+    def rows(self) -> NDArray[np.int64]:
+        """Where each transcript's hidden states begin and end, (utterances, 2)."""
+        return np.load(self.folder / "rows.npy")
 
     def __call__(self, indices: Indices) -> Sequences:
         """Hidden states (batch, tokens, features), float32."""
-        starts = np.concatenate([[0], self.ends[:-1]])
-        rows = [self.values[starts[i] : self.ends[i]].astype(np.float32) for i in indices]
-        return Sequences.stack([torch.from_numpy(row) for row in rows])
+        found = [self.values[begin:end].astype(np.float32) for begin, end in self.rows[indices]]
+        return Sequences.stack([torch.from_numpy(row) for row in found])
 
     def verify(self) -> None:
         """Raises ValueError when the features are not what was written."""
-        for name, expected in json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))["sha256"].items():
+        for name, expected in self.manifest["sha256"].items():
             if (found := sha256_of(self.folder / name)) != expected:
                 raise ValueError(
                     f"{self.folder / name} must have SHA-256 {expected}, but has {found} instead; "
