@@ -61,8 +61,9 @@ class Evidence:
 
     cells: Mapping[tuple[Any, str], Cell]
     """By row and name of the column: all columns for each row that has trials."""
-    over_seeds: Mapping[str, OverSeeds]
-    """By name of the column, over the differences to the baseline of each row and seed; where seeds are several."""
+    over_seeds: Mapping[tuple[str, str], OverSeeds]
+    """Of a column and what it is compared with, the baseline or the other of a contrast: over the differences of each
+    row and seed, where seeds are several."""
 
     @classmethod
     def of(
@@ -197,21 +198,20 @@ def _pooled(cell: Cell, measured: Mapping[str, _Measured], metric: str) -> tuple
 
 def _over_seeds(
     layout: Layout, cells: Mapping[tuple[Any, str], Cell], results: Mapping[str, Result]
-) -> dict[str, OverSeeds]:
-    if layout.baseline is None:
-        return {}
+) -> dict[tuple[str, str], OverSeeds]:
     rates = {place: _rates(layout, cell, results) for place, cell in cells.items()}
+    baseline = layout.baseline
+    pairs = [(c.name, baseline) for c in layout.columns if c.name != baseline] if baseline else []
     found = {}
-    for column in layout.columns:
+    for name, against in (*pairs, *layout.contrasts):
         differences = {
-            (row, seed): rate - rates[row, layout.baseline][seed]
-            for (row, name), by_seed in rates.items()
-            if name == column.name != layout.baseline
-            for seed, rate in by_seed.items()
-            if seed in rates[row, layout.baseline]
+            (row, seed): rate - rates[row, against][seed]
+            for row in dict.fromkeys(row for row, _ in rates)
+            for seed, rate in rates[row, name].items()
+            if seed in rates[row, against]
         }
         if len({seed for _, seed in differences}) > 1:
-            found[column.name] = over_seeds([differences[pair] for pair in sorted(differences, key=str)])
+            found[name, against] = over_seeds([differences[pair] for pair in sorted(differences, key=str)])
     return found
 
 

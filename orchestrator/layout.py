@@ -88,6 +88,8 @@ class Layout:
     """Of the test split, in percent."""
     baseline: str | None = None
     """Name of the column that the others of a row are compared with."""
+    contrasts: Sequence[tuple[str, str]] = ()
+    """Further pairs of columns, the first compared with the second over rows and seeds."""
     repetition: str = "seed"
     """The field that tells apart the trials of a cell, those of equal value being run under like conditions."""
     reasons: Sequence[str] = ()
@@ -98,6 +100,8 @@ class Layout:
         names = [column.name for column in self.columns]
         if self.baseline is not None and self.baseline not in names:
             raise ValueError(f"`baseline` must be a column, one of {', '.join(names)}, but is {self.baseline!r}.")
+        if unknown := [name for pair in self.contrasts for name in pair if name not in names]:
+            raise ValueError(f"`contrasts` must be of columns, {', '.join(names)}, but has {unknown[0]!r}.")
 
 
 def _value(text: str) -> Value:

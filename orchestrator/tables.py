@@ -255,10 +255,10 @@ def _intervals(evidence: Evidence) -> list[str]:
     return [text] if units else []
 
 
-def _over_seeds(layout: Layout, found: Mapping[str, OverSeeds]) -> list[str]:
+def _over_seeds(layout: Layout, found: Mapping[tuple[str, str], OverSeeds]) -> list[str]:
     headings = {column.name: column.heading for column in layout.columns}
     return [
-        f"{headings[name]} over {over.pairs} pairs of rows and seeds: {over.mean:+.2f} points "
-        f"(deviation {over.deviation:.2f}), p = {over.p:.3f}.".replace("-", "−")
-        for name, over in found.items()
+        f"{headings[name]} against {headings[other]}, over {over.pairs} pairs of rows and seeds: "
+        f"{over.mean:+.2f} points (deviation {over.deviation:.2f}), p = {over.p:.3f}.".replace("-", "−")
+        for (name, other), over in found.items()
     ]

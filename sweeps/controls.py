@@ -125,6 +125,8 @@ def plan(options: Options) -> tuple[Sweep, Layout, Sequence[str]]:
         Published.read(PUBLISHED / "distill_l2s_table1.csv"),
         base.corpus.release(),
         baseline="finetune_0" if 0 in weights else None,
+        # Whether what the paper proposes is more than what its control does.
+        contrasts=[(column(compared[0].name, w), column(v.name, w)) for w in positive for v in compared[1:]],
         reasons=reasons(base, options),
     )
     return sweep, layout, [*(f"{v.heading}: {v.meaning}." for v in compared), *notes(base, options)]

@@ -1,4 +1,5 @@
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +103,7 @@ def test_p_values_are_adjusted_over_the_table(trials: list[Trial], found: Mappin
 def test_columns_are_compared_over_seeds(trials: list[Trial], found: Mapping[str, Result], ledger: Ledger) -> None:
     rates = [found[t.signature].metrics["test_cer"] for t in trials[:-1]]
     evidence = Evidence.of(LAYOUT, trials, found, ledger)
-    assert list(evidence.over_seeds) == ["w0.5", "w1"]
+    assert list(evidence.over_seeds) == [("w0.5", "w0"), ("w1", "w0")]
     half, whole = evidence.over_seeds.values()
     pairs = [rates[i + 2] - rates[i] for i in (0, 1, 6, 7)]
     assert (half.mean, half.pairs, half.p) == (pytest.approx(np.mean(pairs)), 4, pytest.approx(2 / 16))
@@ -110,6 +111,11 @@ def test_columns_are_compared_over_seeds(trials: list[Trial], found: Mapping[str
                                                                 rates[10] - rates[6]])), 3)  # fmt: skip
     one_seed = [t for t in trials if t.fields["length"] == 1]
     assert Evidence.of(LAYOUT, one_seed, found, ledger).over_seeds == {}
+    more = Evidence.of(replace(LAYOUT, contrasts=[("w1", "w0.5")]), trials, found, ledger).over_seeds
+    assert more == {**evidence.over_seeds, ("w1", "w0.5"): more["w1", "w0.5"]}
+    contrast = more["w1", "w0.5"]
+    between = [rates[4] - rates[2], rates[5] - rates[3], rates[10] - rates[8]]
+    assert (contrast.mean, contrast.pairs) == (pytest.approx(np.mean(between)), 3)
 
 
 def test_trials_come_in_any_order(trials: list[Trial], found: Mapping[str, Result], ledger: Ledger) -> None:
@@ -218,3 +224,8 @@ def test_a_trained_cell_is_counted_as_it_was_tested(recipe: DistillL2S, tmp_path
 def test_a_baseline_is_a_column() -> None:
     with pytest.raises(ValueError, match=r"one of w0, w0\.5, w1, but is 'w2'"):
         Layout("", "language", COLUMNS, Published({}), "", baseline="w2")
+
+
+def test_a_contrast_is_of_columns() -> None:
+    with pytest.raises(ValueError, match=r"must be of columns, w0, w0\.5, w1, but has 'w2'"):
+        Layout("", "language", COLUMNS, Published({}), "", contrasts=[("w1", "w2")])

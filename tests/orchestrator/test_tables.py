@@ -115,10 +115,12 @@ def test_the_best_and_what_differs_are_marked(hundred: Ledger) -> None:
 
 
 def test_several_seeds_are_compared_together() -> None:
-    empty = Evidence({("cs", "finetune_0"): Cell()}, {"distill_0.5": OverSeeds(-0.5, 0.25, 0.03125, 6)})
+    empty = Evidence({("cs", "finetune_0"): Cell()}, {("distill_0.5", "finetune_0"): OverSeeds(-0.5, 0.25, 0.03125, 6)})
     outline = Outline("some", layout(Options(), "no speech"), (), "", ())
     table = table1(Study(Ledger(Storage.at("memory://nowhere")), outline, (), {}), empty)
-    assert table.notes == ("λ = 0.5 over 6 pairs of rows and seeds: −0.50 points (deviation 0.25), p = 0.031.",)
+    assert table.notes == (
+        "λ = 0.5 against tuned λ = 0, over 6 pairs of rows and seeds: −0.50 points (deviation 0.25), p = 0.031.",
+    )
 
 
 def test_table_2_sets_the_best_beside_what_others_published(hundred: Ledger) -> None:

@@ -58,6 +58,8 @@ def test_the_first_study(tiny: Options) -> None:
     assert [recipe.seed for recipe in recipes(study)] == [seed for seed in (1, 2, 3) for _ in range(18)]
     assert any(note.startswith("rand: ") for note in notes)
     assert layout.baseline == "finetune_0"
+    controls = ["random", "shuffled", "released"]
+    assert list(layout.contrasts) == [(f"distill_{w}", f"{c}_{w}") for w in ("0.5", "1.0") for c in controls]
     assert layout.reasons
     # Headings in two lines of at most seven characters.
     assert max(len(part) for c in layout.columns for part in c.heading.replace(" λ", "\nλ").split("\n")) <= 7
