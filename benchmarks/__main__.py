@@ -65,6 +65,7 @@ def main(
         print(f"`repeats` must be at least 1, but is {repeats} instead.", file=sys.stderr)
         return 2
     transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     datasets_logging.disable_progress_bar()
     found: list[Measurement] = []
     took: dict[str, float] = {}

@@ -184,6 +184,11 @@ class Material:
         """One worker on the device at hand."""
         return World(0, 1, device())
 
+    def bfloat16(self) -> bool:
+        """Whether this device trains in it."""
+        with self.world().precision(self.recipe.optimisation.precision):
+            return torch.is_autocast_enabled(device().type)
+
     def throughput(
         self,
         task: DistillL2STask,
