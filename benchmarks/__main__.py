@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import torch
 import tyro
-from datasets.utils import logging as datasets_logging
+from datasets import disable_progress_bars
 from rich.console import Console
 from rich.table import Table
 from transformers.utils import logging as transformers_logging
@@ -66,7 +66,7 @@ def main(
         return 2
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    datasets_logging.disable_progress_bar()
+    disable_progress_bars()
     found: list[Measurement] = []
     took: dict[str, float] = {}
     for name in names or BENCHMARKS:

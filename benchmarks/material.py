@@ -61,17 +61,25 @@ HEAD = 64
 
 
 @contextmanager
+def environment(**variables: str) -> Iterator[None]:
+    """Environment variables, and those that were there put back."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
 def scratch() -> Iterator[Path]:
-    """A temporary folder, which is the cache folder meanwhile."""
-    before = os.environ.get("L2S_CACHE")
-    with tempfile.TemporaryDirectory(prefix="l2s-benchmark-") as folder:
-        os.environ["L2S_CACHE"] = f"{folder}/cache"
-        try:
-            yield Path(folder)
-        finally:
-            del os.environ["L2S_CACHE"]
-            if before is not None:
-                os.environ["L2S_CACHE"] = before
+    """A temporary folder, which holds the cache folder meanwhile."""
+    with tempfile.TemporaryDirectory(prefix="l2s-benchmark-") as folder, environment(L2S_CACHE=f"{folder}/cache"):
+        yield Path(folder)
 
 
 def lengths(clips: int, seed: int = 0) -> np.ndarray:
