@@ -83,8 +83,10 @@ def main(
 def table(found: Sequence[Measurement], repeats: int) -> Table:
     """A line per claim."""
     made = Table(title=f"Medians of {repeats} repeats, with their range, on {hardware()}", expand=True, show_lines=True)
-    for heading, share in (("claim", 5), ("peer", 4), ("measured", 3), ("target", 2), ("", 1)):
-        made.add_column(heading, ratio=share, overflow="fold")
+    for heading in ("claim", "peer"):
+        made.add_column(heading, ratio=1, overflow="fold")
+    for heading in ("measured", "target", ""):
+        made.add_column(heading, no_wrap=True)
     for measurement in found:
         claim = measurement.claim
         verdict = {None: "", True: "met", False: "MISSED"}[measurement.met]

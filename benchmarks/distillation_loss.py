@@ -108,7 +108,9 @@ def arms(size: Size, where: torch.device) -> dict[str, Arm]:
     for name, ours_, *others in zip(("values", "gradients"), *found, strict=True):
         for other in others:
             if not torch.allclose(ours_, other, rtol=1e-3, atol=1e-5):
-                raise ValueError(f"The {name} must be the loop's, but differ by up to {(ours_ - other).abs().max():.1e}.")
+                raise ValueError(
+                    f"The {name} must be the loop's, but differ by up to {(ours_ - other).abs().max():.1e}."
+                )
 
     def call(loss: nn.Module) -> None:
         for _ in range(size.times):
@@ -128,4 +130,3 @@ def measure(repeats: int, size: Size | None = None) -> list[Measurement]:
     measured = Measurement(CLAIMS[where.type], ratios(costs["loop"], costs["ours"]), note)
     others = [claim for kind, claim in CLAIMS.items() if kind != where.type]
     return [measured, *not_measured(others, f"training here is on {where.type}")]
-

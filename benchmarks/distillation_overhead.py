@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from benchmarks.material import SMALL, XLSR_LARGE, Material, Shape, scratch
 from benchmarks.ratios import Claim, Measurement, alternate, device, not_measured, on, ratios
 
-CLAIM = Claim(
-    "step with distillation, cached teacher", "the same step without", "1.00", target=1.05, better="at most"
-)
+CLAIM = Claim("step with distillation, cached teacher", "the same step without", "1.00", target=1.05, better="at most")
 CLAIMS = {"cuda": on(CLAIM, "GPU", 1.03), "cpu": on(CLAIM, "CPU", 1.05)}
 WEIGHT = 0.5
 

@@ -126,8 +126,8 @@ def teacher(folder: Path, shape: Shape, sentences: list[str]) -> Path:
     """A text encoder as a checkpoint, to which each word of `sentences` is one token."""
     pieces = ["<s>", "</s>", "<unk>", "<pad>", *sorted({word for sentence in sentences for word in sentence.split()})]
     tokenizer = Tokenizer(models.WordLevel({piece: i for i, piece in enumerate(pieces)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()  # pyright: ignore[reportAttributeAccessIssue]
-    tokenizer.post_processor = processors.TemplateProcessing(  # pyright: ignore[reportAttributeAccessIssue]
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)]
     )
     PreTrainedTokenizerFast(

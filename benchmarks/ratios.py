@@ -1,6 +1,5 @@
 """Claims that are ratios: arms that take turns on one machine, so that what else it does meets them alike."""
 
-import gc
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -69,9 +68,7 @@ def alternate(arms: Mapping[str, Arm], repeats: int, *, warm_up: bool = True) ->
     """
     found: dict[str, list[float]] = {name: [] for name in arms}
     for number in range(-1 if warm_up else 0, repeats):
-        names = list(arms) if number % 2 == 0 else list(reversed(arms))
-        for name in names:
-            gc.collect()  # what one leaves behind is not for the next to clear away
+        for name in list(arms)[:: 1 if number % 2 == 0 else -1]:
             value = arms[name]()
             if number >= 0:
                 found[name].append(value)

@@ -8,11 +8,13 @@ The floor: 2.0; what is missing goes into averaging the gradients and waiting fo
 import json
 import os
 from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from threading import Barrier
 
 import torch
-from torch import distributed, multiprocessing
+from torch import distributed
+from torch.multiprocessing.spawn import spawn
 
 from benchmarks.material import SMALL, Material, Shape, environment, scratch
 from benchmarks.ratios import Claim, Measurement, alternate, not_measured, ratios
@@ -42,9 +44,8 @@ def measure(repeats: int, size: Size | None = None) -> list[Measurement]:
     size = size or Size()
     with scratch() as folder, environment(OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES=""):
         material = Material.of(folder, size.shape, clips=size.clips, batch=size.batch, steps=size.steps, shares=2)
-        context = multiprocessing.get_context("spawn")
-        barrier = context.Barrier(2)
-        multiprocessing.spawn(_work, (barrier, material, repeats, str(folder)), nprocs=2)
+        barrier = get_context("spawn").Barrier(2)
+        spawn(_work, (barrier, material, repeats, str(folder)), nprocs=2)
         rates = json.loads((folder / "rates.json").read_text())
     return [Measurement(CLAIM, ratios(rates["two"], rates["one"]), f"{size}; audio-seconds per second: {rates}")]
 

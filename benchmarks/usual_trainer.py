@@ -1,5 +1,6 @@
 """Fine-tuning as the usual scripts do it: transformers' `Trainer`, a padding collator, float32 lists."""
 
+import gc
 import json
 import time
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ from trainables.sequences import Sequences
 from trainables.teachers.language_model import TextEncoder
 
 
-def processor(material: Material, folder: Path) -> Wav2Vec2Processor:
+def processor(material: Material, folder: Path) -> Any:
     """Of the material's vocabulary."""
     path = folder / "vocab.json"
     path.write_text(json.dumps({token: i for i, token in enumerate(material.vocabulary.tokens)}))
@@ -39,7 +40,7 @@ def processor(material: Material, folder: Path) -> Wav2Vec2Processor:
     )
 
 
-def dataset(material: Material, kind: Wav2Vec2Processor) -> Dataset:
+def dataset(material: Material, kind: Any) -> Dataset:
     """The training split as the CTC example prepares it: normalised float32 values and labels, with their length."""
     rows: dict[str, list[Any]] = {name: [] for name in ("input_values", "input_length", "labels", "text")}
     for i, text in enumerate(material.train.texts):
@@ -54,7 +55,8 @@ def dataset(material: Material, kind: Wav2Vec2Processor) -> Dataset:
 class PaddingCollator:
     """The collator of transformers' CTC example, which also counts what it is given."""
 
-    processor: Wav2Vec2Processor
+    processor: Any
+    """A `Wav2Vec2Processor`, whose types do not admit what its documentation does."""
     padding: Literal["longest", "max_length"] = "longest"
     teacher: TextEncoder | None = None
     """Where its tokens are wanted too."""
@@ -81,7 +83,7 @@ class PaddingCollator:
 class Distilled(nn.Module):
     """A student with the teacher inside, read at each step, and the loss of a loop over utterances and frames."""
 
-    def __init__(self, student: Wav2Vec2ForCTC, teacher: TextEncoder, weight: float) -> None:
+    def __init__(self, student: Any, teacher: TextEncoder, weight: float) -> None:
         super().__init__()
         self.student, self.teacher, self.weight = student, teacher.encoder.requires_grad_(False), weight
         projection = nn.Linear(student.config.hidden_size, self.teacher.config.hidden_size)
@@ -116,7 +118,7 @@ class Clock(TrainerCallback):
         self.seconds += time.perf_counter()
 
 
-def student(material: Material) -> Wav2Vec2ForCTC:
+def student(material: Material) -> Any:
     """The material's student as transformers has it, with the dropout and the masks of its recipe."""
     config, recipe = material.recipe.student.regularisation, material.recipe
     model = Wav2Vec2ForCTC.from_pretrained(
@@ -134,6 +136,7 @@ def throughput(
     seed: int,
 ) -> float:  # fmt: skip
     """Audio-seconds per second, with as many clips a step, as many steps and the same precision as the material's."""
+    gc.collect()  # a trainer and its model hold each other, and the one before is still there
     optimisation, clock = material.recipe.optimisation, Clock()
     collator.seconds = 0.0
     trainer = Trainer(
