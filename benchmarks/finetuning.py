@@ -36,7 +36,7 @@ class Size:
     steps: int
 
 
-SIZES = {"cuda": Size(XLSR_LARGE, 2400, 24, 25), "cpu": Size(SMALL, 256, 8, 8)}
+SIZES = {"cuda": Size(XLSR_LARGE, 2400, 24, 25), "cpu": Size(SMALL, 192, 6, 8)}
 
 
 def measure(repeats: int, size: Size | None = None) -> list[Measurement]:

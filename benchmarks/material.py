@@ -54,7 +54,7 @@ class Shape:
 
 XLSR_LARGE = Shape(24, 1024, 512, 12, 768)
 """The paper's two (§3.2, §3.3)."""
-SMALL = Shape(8, 384, 64, 12, 384)
+SMALL = Shape(6, 384, 64, 12, 384)
 """For CPUs: of the miniature's width, and light in the convolutions, which nobody here could make quicker."""
 HEAD = 64
 """Features of an attention head."""

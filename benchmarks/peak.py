@@ -66,7 +66,7 @@ def made(folder: Path, size: Size) -> Material:
 def operations(material: Material, task: DistillL2STask) -> float:
     """Floating-point operations, forward and backward, per second of audio."""
     recipe, world = material.recipe, material.world()
-    (batch,) = probe.noise(recipe.batching, longest=5, shares=1, masking=recipe.masking, teacher=None)
+    (batch,) = probe.noise(recipe.batching, longest=5.0, shares=1, masking=recipe.masking, teacher=None)
     task.to(world.device).train()
     with FlopCounterMode(display=False) as counter:
         with world.precision(recipe.optimisation.precision):

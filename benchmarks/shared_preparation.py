@@ -30,9 +30,9 @@ LANGUAGE = "cs"
 class Size:
     """How much of the miniature is taken."""
 
-    every: int = 20
+    every: int = 32
     """One of so many clips."""
-    steps: int = 16
+    steps: int = 10
     """Of each trial; the whole has 320."""
 
 
@@ -60,7 +60,7 @@ def measure(repeats: int, size: Size | None = None) -> list[Measurement]:
                 cache = folder / f"run-{next(numbers)}"
                 trial(recipe, cache, cache / "trial")
 
-        costs = alternate({"shared": seconds(shared), "apart": seconds(apart)}, repeats)
+        costs = alternate({"shared": seconds(shared), "apart": seconds(apart)}, repeats, warm_up=False)
         prepared = preparing(recipes[-1], folder / "preparing")
     totals = {name: [round(value, 1) for value in values] for name, values in costs.items()}
     note = f"{size}, {len(recipes)} trials; seconds: {totals}; preparing for one that distils: {prepared:.1f}"
