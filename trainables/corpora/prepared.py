@@ -19,6 +19,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pyarrow import compute
 from pydantic import Field
 
 from trainables.batch import FRAMES_PER_SECOND, Rejected, Utterance
@@ -201,7 +202,8 @@ class PreparedSplit:
     @cached_property
     def samples(self) -> NDArray[np.int64]:
         """The clips' lengths at 16 kHz."""
-        return np.array([len(self.audio(i)) for i in range(len(self))])
+        # From Arrow's offsets: it finds a row by walking over chunks, so that one by one would take quadratic time.
+        return compute.call_function("binary_length", [self._table["audio"]]).to_numpy() // 2
 
     def audio(self, index: int) -> NDArray[np.int16]:
         """The waveform of one utterance: a view of the file."""
