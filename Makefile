@@ -7,7 +7,7 @@ ENV := $(L2S_CACHE)/env-$(shell sha256sum constraints.txt | cut -c1-12)
 RUN := PYTHONPATH=$(CURDIR) $(ENV)/bin/
 NODES := tests/faults/test_nodes.py
 
-.PHONY: demo demo-synthetic test check env clean
+.PHONY: demo demo-synthetic test check bench env clean
 .DELETE_ON_ERROR:
 
 demo: $(ENV)/complete  ## Table 1 in miniature: real speech, real weights, about ten minutes on two cores
@@ -30,6 +30,9 @@ check: $(ENV)/complete  ## style, types, import contracts, links, deployment fil
 	@$(RUN)pyright --pythonpath $(ENV)/bin/python
 	@$(RUN)lint-imports --no-cache
 	@$(RUN)python -m pytest tests/test_documents.py tests/test_deployment.py
+
+bench: $(ENV)/complete  ## every claim of speed against its peer, about ten minutes on two cores that do nothing else
+	@$(RUN)python -m benchmarks
 
 env: $(ENV)/complete  ## what to source: source "$$(make --silent env)"
 	@echo $(ENV)/bin/activate

@@ -18,8 +18,8 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
+from pyarrow import compute
 from pydantic import Field
 
 from trainables.batch import FRAMES_PER_SECOND, Rejected, Utterance
@@ -202,11 +202,20 @@ class PreparedSplit:
     @cached_property
     def samples(self) -> NDArray[np.int64]:
         """The clips' lengths at 16 kHz."""
-        return pc.call_function("binary_length", [self._table["audio"]]).to_numpy() // np.dtype(np.int16).itemsize
+        # From Arrow's offsets, in one pass: it finds a single row by walking over the chunks before it.
+        return compute.call_function("binary_length", [self._table["audio"]]).to_numpy() // 2
+
+    @cached_property
+    def _audio(self) -> tuple[list[pa.Array], NDArray[np.int64]]:
+        """The waveforms' chunks, and the row that each of them begins with."""
+        chunks = self._table["audio"].chunks
+        return chunks, np.cumsum([0, *map(len, chunks[:-1])])
 
     def audio(self, index: int) -> NDArray[np.int16]:
         """The waveform of one utterance: a view of the file."""
-        return np.frombuffer(self._table["audio"][index].as_buffer(), np.int16)
+        chunks, begins = self._audio
+        chunk = int(np.searchsorted(begins, index, side="right")) - 1
+        return np.frombuffer(chunks[chunk][index - int(begins[chunk])].as_buffer(), np.int16)
 
 
 def _damaged(path: Path, found: str) -> str:
