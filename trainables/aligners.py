@@ -62,9 +62,10 @@ Interpolation = Annotated[Nearest | Linear, Field(discriminator="kind")]
 def shrink(hidden: Sequences, labels: Int[Tensor, "batch frames"], dropped: tuple[int, ...]) -> Sequences:
     """Mean of `hidden` over each maximal run of equal labels, runs of `dropped` labels left out (eq. 9).
 
-    `hidden` is (batch, frames, features), `labels` CTC's argmax; the result is (batch, frames, features),
-    as long as its input, with fewer valid positions. Where at most one run is left the valid frames stay
-    as they are: early in training CTC predicts only blanks, and there would be nothing to learn from.
+    `hidden` is (batch, frames, features), `labels` CTC's argmax; the result is (batch, time, features). Its time is
+    the most runs of an utterance on a CPU, and all frames on a GPU, where the host would wait to be told.
+    Where at most one run is left the valid frames stay as they are: early in training CTC predicts only blanks, and
+    there would be nothing to learn from.
     """
     batch, frames, _ = hidden.values.shape
     kept = hidden.mask
@@ -79,15 +80,17 @@ def shrink(hidden: Sequences, labels: Int[Tensor, "batch frames"], dropped: tupl
     kept = torch.where(too_few, hidden.mask, kept)
     starts = torch.where(too_few, hidden.mask, starts)
 
+    lengths = starts.sum(dim=1)
+    time = int(lengths.max()) if lengths.device.type == "cpu" else frames
     segment = starts.cumsum(dim=1) - 1
-    # Frames that are left out go to one more segment at the end, which is cut off: no size depends on data.
-    segment = torch.where(kept, segment, frames)
-    flat = (segment + (frames + 1) * torch.arange(batch, device=segment.device)[:, None]).flatten()
+    # Frames that are left out go to one more segment at the end, which is cut off.
+    segment = torch.where(kept, segment, time)
+    flat = (segment + (time + 1) * torch.arange(batch, device=segment.device)[:, None]).flatten()
     width = hidden.values.shape[2]
-    sums = hidden.values.new_zeros(batch * (frames + 1), width).index_add(0, flat, hidden.values.flatten(0, 1))
-    sizes = hidden.values.new_zeros(batch * (frames + 1)).index_add(0, flat, torch.ones_like(flat, dtype=sums.dtype))
-    means = (sums / sizes.clamp(min=1)[:, None]).unflatten(0, (batch, frames + 1))[:, :frames]
-    return Sequences(means, starts.sum(dim=1))
+    sums = hidden.values.new_zeros(batch * (time + 1), width).index_add(0, flat, hidden.values.flatten(0, 1))
+    sizes = hidden.values.new_zeros(batch * (time + 1)).index_add(0, flat, torch.ones_like(flat, dtype=sums.dtype))
+    means = (sums / sizes.clamp(min=1)[:, None]).unflatten(0, (batch, time + 1))[:, :time]
+    return Sequences(means, lengths)
 
 
 def nearest(hidden: Sequences, lengths: Int[Tensor, " batch"], time: int) -> Sequences:
