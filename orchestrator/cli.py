@@ -17,7 +17,7 @@ from orchestrator import tracking
 from orchestrator.claim import Claim
 from orchestrator.events import Chorus, Narrator
 from orchestrator.failures import StudyFailed
-from orchestrator.interrupts import interruptible
+from orchestrator.interrupts import INTERRUPTED, interruptible
 from orchestrator.layout import Layout
 from orchestrator.ledger import Ledger, Result
 from orchestrator.live import LiveTable
@@ -115,7 +115,9 @@ def main(
         complaint.print(
             "Interrupted. Finished trials and the last checkpoints are kept; the same command goes on from them."
         )
-        return 130
+        if tuning := sys.modules.get("orchestrator.tuning"):  # imported where Ray is needed
+            tuning.leave()
+        return INTERRUPTED
 
 
 def run_study(

@@ -20,6 +20,7 @@ from orchestrator.statistics import (
     Interval,
     OverSeeds,
     assess,
+    compare,
     holm,
     over_seeds,
 )
@@ -49,8 +50,11 @@ class Cell:
     interval: Interval | None = None
     deviation: float | None = None
     """Standard deviation of the finished trials' rates, in points, where there are several."""
+    repetitions: tuple[Any, ...] = ()
+    """Of its finished trials, what tells them apart: seeds."""
     comparison: Comparison | None = None
-    """With the row's baseline; None where that is missing or was tested on other utterances."""
+    """With the row's baseline, over the repetitions that both have; None where there is none, or where the baseline was
+    tested on other utterances."""
     adjusted: float | None = None
     """The comparison's p-value, by Holm's method over all comparisons of the table."""
 
@@ -133,10 +137,20 @@ def _cells(layout: Layout, trials: Sequence[Described], results: Mapping[str, Re
             found.setdefault((trial.fields[layout.rows], column.name), [])
             if column.holds(trial):
                 found[trial.fields[layout.rows], column.name].append(trial)
-    return {
-        place: Cell(tuple(members), tuple(results[t.signature] for t in members if t.signature in results))
-        for place, members in found.items()
-    }
+    return {place: _cell(layout, members, results) for place, members in found.items()}
+
+
+def _cell(layout: Layout, trials: Sequence[Described], results: Mapping[str, Result]) -> Cell:
+    found = [(trial, results[trial.signature]) for trial in trials if trial.signature in results]
+    repetitions = {trial.fields.get(layout.repetition) for trial, result in found if result.status == "finished"}
+    return Cell(
+        tuple(trials), tuple(result for _, result in found), repetitions=tuple(sorted(repetitions, key=_in_order))
+    )
+
+
+def _in_order(value: Any) -> tuple[bool, Any]:
+    """Numbers by size, anything else by its text."""
+    return (False, value) if isinstance(value, int | float) else (True, str(value))
 
 
 def _measured(ledger: Ledger, signatures: Sequence[str], metric: str) -> dict[str, _Measured]:
@@ -181,9 +195,31 @@ def _assessed(
         against = baseline[1].counts if baseline and baseline[0] == tested else None
         assessments = assess(list(counts.values()), against, replications=replications)
         for name, (interval, comparison) in zip(counts, assessments, strict=True):
+            cell = found[row, name]
+            if comparison and baseline and cell.repetitions != baseline[1].repetitions:
+                comparison = _matched(layout, cell, baseline[1], measured, replications)
             comparison = None if name == layout.baseline else comparison
-            found[row, name] = replace(found[row, name], interval=interval, comparison=comparison)
+            found[row, name] = replace(cell, interval=interval, comparison=comparison)
     return found
+
+
+def _matched(
+    layout: Layout, cell: Cell, baseline: Cell, measured: Mapping[str, _Measured], replications: int
+) -> Comparison | None:
+    """Over the repetitions that both have: the difference between seeds is none between columns."""
+    common = set(cell.repetitions) & set(baseline.repetitions)
+    pooled = [
+        [
+            measured[t.signature].counts
+            for t in c.trials
+            if t.fields.get(layout.repetition) in common and t.signature in measured
+        ]
+        for c in (cell, baseline)
+    ]
+    if not all(pooled):
+        return None
+    mine, theirs = map(Counts.pooled, pooled)
+    return compare(mine, theirs, replications=replications)
 
 
 def _pooled(cell: Cell, measured: Mapping[str, _Measured], metric: str) -> tuple[str | None, Cell]:

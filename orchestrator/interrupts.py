@@ -6,6 +6,9 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+INTERRUPTED = 130
+"""Exit code of what was interrupted, as a shell's."""
+
 _asked = threading.Event()
 
 

@@ -205,6 +205,9 @@ class Ledger:
             )
 
 
+REMEDY = "delete it and give the study's command again, which makes what is missing."
+
+
 def whole(file: Storage, load: Callable[[str], T], text: str) -> T:
     """What `load` makes of a file's text.
 
@@ -213,7 +216,9 @@ def whole(file: Storage, load: Callable[[str], T], text: str) -> T:
     try:
         return load(text)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{file} must be as this program wrote it, but is damaged: {first_line(error)}") from error
+        raise ValueError(
+            f"{file} must be as this program wrote it, but is damaged: {first_line(error)}; {REMEDY}"
+        ) from error
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterable[tuple[str, Any, Any]]:

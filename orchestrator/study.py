@@ -1,11 +1,12 @@
 """A study as its ledger has it: what tables and reports are made of, at any time and without a recipe."""
 
+import contextlib
 import json
 import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.layout import Layout
-from orchestrator.ledger import History, Ledger, Result, whole
+from orchestrator.ledger import REMEDY, History, Ledger, Result, whole
 from orchestrator.storage import Storage, public
 from orchestrator.sweep import Described, StoredTrial, Sweep
 
@@ -29,7 +30,7 @@ class Outline:
     notes: tuple[str, ...]
     """What a reader must know to read the numbers."""
     command: str
-    """That makes the study again."""
+    """What makes the study again: a line for each submission that was not the same as one before."""
     trials: tuple[StoredTrial, ...]
     """Those that were asked for; of their fields, what tells them apart."""
 
@@ -41,8 +42,12 @@ class Outline:
         return cls(sweep.name, layout, tuple(notes), command, tuple(trials))
 
     def write(self, storage: Storage) -> None:
-        """Keep it beside the ledger."""
-        storage.write(FILE, _OUTLINE.dump_json(self, indent=1).decode())
+        """Keep it beside the ledger, with the commands of submissions before."""
+        before: list[str] = []
+        with contextlib.suppress(ValidationError):  # a damaged one is written anew
+            before = _OUTLINE.validate_json(storage.read(FILE) or "").command.splitlines()
+        commands = [*(line for line in before if line != self.command), self.command]
+        storage.write(FILE, _OUTLINE.dump_json(replace(self, command="\n".join(commands)), indent=1).decode())
 
 
 _OUTLINE = TypeAdapter(Outline)
@@ -90,7 +95,7 @@ class Study:
             where = ".".join(map(str, error.errors()[0]["loc"]))
             raise ValueError(
                 f"{ledger.storage / FILE} must be as this program wrote it, but is damaged: "
-                f"{error.errors()[0]['msg']}{f' ({where})' if where else ''}"
+                f"{error.errors()[0]['msg']}{f' ({where})' if where else ''}; {REMEDY}"
             ) from error
         trials = _trials(ledger, outline)
         results = ledger.results([trial.signature for trial in trials])

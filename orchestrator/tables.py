@@ -1,8 +1,9 @@
 """A paper's tables from a study's evidence, with the published numbers beside ours: one source for every form."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import chain, groupby
+from typing import Any
 
 from orchestrator.evidence import Cell, Evidence
 from orchestrator.layout import INFO, Layout, Survey, Value
@@ -11,6 +12,8 @@ from orchestrator.study import Study
 
 SIGNIFICANT = 0.05
 """Family-wise, two-sided."""
+SHOWN = 4
+"""Cells that a note names."""
 
 
 @dataclass(frozen=True)
@@ -235,7 +238,7 @@ def letter(index: int) -> str:
 
 def _legend(layout: Layout, evidence: Evidence) -> list[str]:
     """What the marks mean that stand in the table, and what the seeds say together."""
-    lines = _intervals(evidence)
+    lines = [*_repetitions(layout, evidence), *_intervals(evidence), *_without_interval(evidence)]
     family = sum(cell.adjusted is not None for cell in evidence.cells.values())
     if family:
         heading = next(column.heading for column in layout.columns if column.name == layout.baseline)
@@ -243,6 +246,39 @@ def _legend(layout: Layout, evidence: Evidence) -> list[str]:
             f"†: differs from {heading}, by a paired permutation test at 5 %, Holm-adjusted over {family} comparisons."
         )
     return lines + _over_seeds(layout, evidence.over_seeds)
+
+
+def _repetitions(layout: Layout, evidence: Evidence) -> list[str]:
+    """Which seeds the numbers are of, and which of the numbers lack some."""
+    finished = {place: cell.repetitions for place, cell in evidence.cells.items() if cell.repetitions}
+    everything = [value for value in dict.fromkeys(chain(*finished.values())) if value is not None]
+    if not everything:
+        return []
+    headings = {column.name: column.heading for column in layout.columns}
+    names = {row: layout.published.rows.get(row, {}).get("language") or row for row, _ in finished}
+    lacking = [
+        f"{names[row]}, {headings[column]} ({_listed(found)})"
+        for (row, column), found in finished.items()
+        if len(found) < len(everything)
+    ]
+    text = f"{layout.repetition.capitalize()}{'s' if len(everything) > 1 else ''}: {_listed(everything)}."
+    if lacking:
+        more = f" and {len(lacking) - SHOWN} more" if len(lacking) > SHOWN else ""
+        text += f" Not all of them: {'; '.join(lacking[:SHOWN])}{more}. Two cells are compared over those of both."
+    return [text]
+
+
+def _listed(values: Iterable[Any]) -> str:
+    return ", ".join(map(str, values))
+
+
+def _without_interval(evidence: Evidence) -> list[str]:
+    """Where transcripts are missing, which other cells have."""
+    finished = [cell for cell in evidence.cells.values() if cell.repetitions]
+    lacking = sum(cell.interval is None for cell in finished)
+    if lacking in (0, len(finished)):
+        return []
+    return [f"No interval: {lacking} of {len(finished)} cells, whose trials kept no transcripts, or unlike ones."]
 
 
 def _intervals(evidence: Evidence) -> list[str]:

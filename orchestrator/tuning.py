@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ from orchestrator.estimates import Estimates
 from orchestrator.events import Listener
 from orchestrator.failures import StudyFailed
 from orchestrator.hearing import Hearing
+from orchestrator.interrupts import INTERRUPTED
 from orchestrator.ledger import Ledger
 from orchestrator.preparing import Preparing
 from orchestrator.scheduling import Queue, RowsApart
@@ -87,6 +89,22 @@ def join(address: str | None, *, fork: bool = False) -> None:
         signal.signal(signal.SIGTERM, handler)  # Ray's own handler prints a stack and ends the process at once
     # The listeners tell of a failure in one line; Tune would print every process's stack.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+
+
+def leave() -> None:
+    """End this process now if its cluster has ended already, as by a signal to a whole group of processes.
+
+    Ray would try to reach it for a minute, and then end the process in its own way.
+    """
+    if not ray.is_initialized():
+        return
+    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)
 
 
 def concurrency(resources: Resources, nodes: Sequence[Mapping[str, float]]) -> int:

@@ -223,7 +223,7 @@ def notes(base: DistillL2S, options: CellOptions) -> list[str]:
     """What a reader must know to read the numbers."""
     return [
         f"Student {Path(base.student.encoder.model).name}, teacher {Path(base.teacher.model).name}; "
-        f"{base.optimisation.steps} steps; seeds {', '.join(map(str, options.seeds))}.",
+        f"{base.optimisation.steps} steps.",
         f"Text keeps {options.normaliser.replace('_', ' ')}; "
         f"the best checkpoint by validation {options.selection.upper()}.",
     ]

@@ -100,11 +100,12 @@ class ModelCard:
             needed = f"`{name}` is not in transformers: it needs Distill-L2S's code.\n\n"
             imported = f"import {module}  # makes transformers know {name}\n"
         return (
-            f"{needed}```python\n{imported}from transformers import pipeline\n\n"
-            f'recognise = pipeline("{PIPELINE}", model=FOLDER)\n'
-            'print(recognise({"raw": waveform, "sampling_rate": 16_000})["text"])\n```\n\n'
-            "`waveform` is a NumPy array, one channel; for more than 30 s add `chunk_length_s=30`. Two spaces in the "
-            "text stand for one. With Distill-L2S's code, from sound files of any format and length:\n\n"
+            f"{needed}```python\nimport soundfile\n{imported}from transformers import pipeline\n\n"
+            f'recognise = pipeline("{PIPELINE}", model="FOLDER")\n'
+            'channels, rate = soundfile.read("FILE.wav", dtype="float32", always_2d=True)\n'
+            'print(recognise({"raw": channels.mean(axis=1), "sampling_rate": rate})["text"])\n```\n\n'
+            "For more than 30 s add `chunk_length_s=30`. Two spaces in the text stand for one. "
+            "With Distill-L2S's code, from sound files of any format and length:\n\n"
             "```\npython -m trainables.transcribe --model FOLDER "
             f"--precision {self.recipe.optimisation.precision} FILE.mp3\n```"
         )

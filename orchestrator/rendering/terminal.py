@@ -8,10 +8,12 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from orchestrator.tables import Entry, Row, Table, letter
+from orchestrator.tables import Entry, Row, Table
 
 LABELS = 2
 """Columns that are no results: the language, and whose the numbers are."""
+GAP = 3
+"""Spaces between two columns."""
 
 
 def show(table: Table, console: Console) -> None:
@@ -36,7 +38,7 @@ def show(table: Table, console: Console) -> None:
     notes = list(table.notes)
     if table.reasons and table.compared:
         notes.append("Not comparable with the paper's numbers:")
-        notes += [f"{letter(i)}: {reason}" for i, reason in enumerate(table.reasons)]
+        notes += [f"- {reason}" for reason in table.reasons]
     for note in notes:
         console.print(Padding(Text(note, "dim"), (0, 0, 0, 2)))
     console.print()
@@ -45,10 +47,10 @@ def show(table: Table, console: Console) -> None:
 def _parts(widths: list[int], width: int) -> list[list[int]]:
     """Indices of the columns of each part: the labels, and as many results as fit."""
     labels, parts = list(range(LABELS)), []
-    room = width - sum(widths[i] + 2 for i in labels)
+    room = width - sum(widths[i] + GAP for i in labels)
     here: list[int] = []
     for i in range(LABELS, len(widths)):
-        if here and sum(widths[j] + 2 for j in [*here, i]) - 2 > room:
+        if here and sum(widths[j] + GAP for j in [*here, i]) - GAP > room:
             parts.append(labels + here)
             here = []
         here.append(i)

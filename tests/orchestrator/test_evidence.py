@@ -94,6 +94,19 @@ def test_cells_have_what_their_transcripts_say(
     assert (len(unfinished.trials), len(unfinished.results), unfinished.deviation) == (2, 1, None)
 
 
+def test_a_cell_that_lacks_a_seed_is_compared_over_those_of_both(
+    trials: list[Trial], found: Mapping[str, Result], ledger: Ledger
+) -> None:
+    evidence = Evidence.of(LAYOUT, trials, found, ledger)
+    assert [evidence.cells["ro", name].repetitions for name in ("w0", "w1")] == [(1, 2), (1,)]
+    first = [t for t in trials if t.fields["length"] == 1]
+    alone = Evidence.of(LAYOUT, first, found, ledger)
+    assert evidence.cells["ro", "w1"].comparison == alone.cells["ro", "w1"].comparison
+    assert evidence.cells["ro", "w0.5"].comparison != alone.cells["ro", "w0.5"].comparison
+    second = [t for t in trials if t.fields["length"] == 2 or t.fields["weight"] == 1]
+    assert Evidence.of(LAYOUT, second, found, ledger).cells["ro", "w1"].comparison is None
+
+
 def test_p_values_are_adjusted_over_the_table(trials: list[Trial], found: Mapping[str, Result], ledger: Ledger) -> None:
     cells = [c for c in Evidence.of(LAYOUT, trials, found, ledger).cells.values() if c.comparison]
     assert len(cells) == 4

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from orchestrator.report.__main__ import main
 from orchestrator.report.transcripts import LONGEST, Piece, Transcripts, align, shortened
 from orchestrator.storage import Storage
+from orchestrator.study import Study
 from tests.orchestrator.stored import store
 
 
@@ -136,6 +138,18 @@ def test_a_trial_that_nobody_asks_for_any_more_is_left_out_until_it_has_a_result
             ledger.trial(path.parent.name).delete("result.json")
     assert main([str(tmp_path)]) == 0
     assert "Romanian" not in (tmp_path / "table1.md").read_text()
+
+
+def test_all_commands_that_made_a_study_are_kept(stored: Path, tmp_path: Path) -> None:
+    storage, outline = Storage.at(str(tmp_path)), Study.at(str(stored)).outline
+    commands = ["python a.py --seeds 1 2", "python a.py --languages ro", "python a.py --seeds 1 2"]
+    for command in commands:
+        replace(outline, command=command).write(storage)
+    text = (tmp_path / "layout.json").read_text()
+    assert json.loads(text)["command"].splitlines() == commands[1:], "each once, the last as it was given last"
+    (tmp_path / "layout.json").write_text("{")
+    outline.write(storage)
+    assert json.loads((tmp_path / "layout.json").read_text())["command"] == outline.command
 
 
 def test_it_is_rendered_without_torch(stored: Path, tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from orchestrator.tables import Table, table1, table2
 from sweeps.commonvoice20 import LANGUAGES, Options, layout
 from tests.orchestrator.stored import fields, store
 
-Cells = dict[tuple[str, str, float, int], Result]
+Cells = Mapping[tuple[str, str, float, int], Result | None]
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +115,34 @@ def test_the_best_and_what_differs_are_marked(hundred: Ledger) -> None:
     assert "Holm-adjusted over 80 comparisons" in notes
 
 
+def test_the_seeds_that_there_are_stand_under_the_table() -> None:
+    both = {("cs", "pretrained", 0.0, seed): finished(20.0) for seed in (10, 2)}
+    assert "Seeds: 2, 10." in some(both).notes
+    table = some({**both, ("cs", "pretrained", 0.5, 2): finished(19.0), ("ro", "pretrained", 0.5, 2): None})
+    assert (
+        "Seeds: 2, 10. Not all of them: Czech, λ = 0.5 (2). Two cells are compared over those of both." in table.notes
+    )
+
+
+def test_a_cell_without_transcripts_is_told(tmp_path: Path) -> None:
+    ledger = store(Storage.at(str(tmp_path)), ["cs", "ro"])
+    assert not any(note.startswith("No interval") for note in tables(ledger)[0].notes)
+    next(tmp_path.rglob("utterances.parquet")).unlink()
+    assert "No interval: 1 of 10 cells, whose trials kept no transcripts, or unlike ones." in tables(ledger)[0].notes
+
+
+@pytest.mark.parametrize("width", range(50, 120, 7))
+def test_no_number_is_cut_off_on_a_terminal(width: int) -> None:
+    weights = (0.0, 0.25, 0.5, 0.75, 1.0)
+    plain = layout(Options(weights=weights), "no speech")
+    table = some({("cs", "pretrained", w, 1): finished(100.0) for w in weights}, plain)
+    console = Console(width=width, record=True)
+    show(table, console)
+    text = console.export_text()
+    assert text.count("100.00") == len(weights)
+    assert text.count("…") == 1  # from scratch, which has no result
+
+
 def test_several_seeds_are_compared_together() -> None:
     empty = Evidence({("cs", "finetune_0"): Cell()}, {("distill_0.5", "finetune_0"): OverSeeds(-0.5, 0.25, 0.03125, 6)})
     outline = Outline("some", layout(Options(), "no speech"), (), "", ())
@@ -171,5 +200,5 @@ def test_a_thousand_cells() -> None:
     places = [(f"l{i:03d}", "pretrained", weight, 1) for i in range(200) for weight in weights]
     cells = {place: finished(float(i)) for i, place in enumerate(places)}
     wide = some(cells, table)
-    assert len(markdown(wide).splitlines()) == 200 + 6
+    assert len(markdown(wide).splitlines()) == 200 + 7
     assert FORMS["csv"](wide).splitlines()[-1].startswith("l199,,,,,995.0,996.0,997.0,998.0,999.0,")

@@ -1,7 +1,12 @@
+import os
+import socket
+from types import SimpleNamespace
+
 import pytest
+import ray
 
 from orchestrator.sweep import Resources
-from orchestrator.tuning import concurrency, join
+from orchestrator.tuning import concurrency, join, leave
 
 
 @pytest.mark.parametrize(
@@ -32,3 +37,18 @@ def test_what_the_cluster_lacks_is_named() -> None:
 def test_a_cluster_that_is_not_there_is_said_at_once() -> None:
     with pytest.raises(ValueError, match=r"A Ray cluster must run at 127\.0\.0\.1:9, but none does"):
         join("127.0.0.1:9")
+
+
+def test_who_leaves_a_cluster_that_has_ended_does_not_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    leave()
+    assert codes == [], "there is no cluster"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = "{}:{}".format(*server.getsockname())
+        monkeypatch.setattr(ray, "is_initialized", lambda: True)
+        monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(gcs_address=address))
+        leave()
+        assert codes == [], "it answers"
+    leave()
+    assert codes == [130]
