@@ -115,7 +115,7 @@ def read(folder: Path) -> dict[str, float]:
     for _ in islice(plan(split.samples / 1.0, ByCount(), 0), len(columns[0]) // 24):
         pass
     clock.append(time.process_time())
-    parts = dict(zip(("digest", "rows", "split"), np.diff(clock).round(2).tolist(), strict=True))
+    parts = dict(zip(("digest", "rows", "split"), np.diff(clock).round(4).tolist(), strict=True))
     return {**parts, "seconds": clock[-1] - clock[0], "gigabytes": most_memory()}
 
 
