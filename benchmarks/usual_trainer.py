@@ -13,6 +13,7 @@ import torch
 from datasets import Dataset
 from torch import Tensor, nn
 from transformers import (
+    PrinterCallback,
     Trainer,
     TrainerCallback,
     TrainingArguments,
@@ -152,5 +153,6 @@ def throughput(
         ),
         data_collator=collator, train_dataset=rows, callbacks=[clock],
     )  # fmt: skip
+    trainer.remove_callback(PrinterCallback)  # what it prints would stand in the table's way
     trainer.train()
     return collator.seconds / clock.seconds
