@@ -26,7 +26,7 @@ class Claim:
 
     def met(self, value: float) -> bool:
         """Whether a value is on the right side of the target."""
-        return value >= self.target if self.better == "at least" else value <= self.target
+        return bool(value >= self.target if self.better == "at least" else value <= self.target)  # NumPy's are no JSON
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -49,6 +50,7 @@ def test_a_ratio_is_of_two_that_ran_side_by_side() -> None:
         ("at least", (1.4,), False),
         ("at most", (1.4, 1.6), True),
         ("at most", (), None),
+        ("at most", (np.float64(1.75),), False),  # whose comparisons are NumPy's own
     ],
 )
 def test_the_median_decides(better: str, repeats: tuple[float, ...], met: bool | None) -> None:
