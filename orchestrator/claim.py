@@ -24,6 +24,8 @@ from orchestrator.storage import Storage
 PREFIX = "submitter-"
 BEAT = 4.0
 """Seconds between renewals."""
+HELD = 1
+"""The beat from which on a claim is not only made but held."""
 PATIENCE = 20.0
 """Seconds without a renewal after which a submitter that cannot be asked is taken for dead."""
 
@@ -84,11 +86,14 @@ class Claim:
         self._write(0)
         deadline = time.monotonic() + PATIENCE
         while others := self._others():
+            claims = {name: _glance(self.study, name) for name in others}
+            holder = next((claim for claim in claims.values() if claim.get("beat", 0) >= HELD), None)
             # Both were written before either was listed: the smaller stays, unless the other runs already.
-            if min(others) < self.name or time.monotonic() > deadline:
+            if holder or min(others) < self.name or time.monotonic() > deadline:
                 self.study.delete(self.name)
-                raise StudyFailed(_held(self.study, _read(self.study, min(others)) or {}))
+                raise StudyFailed(_held(self.study, holder or claims[min(others)]))
             time.sleep(0.2)
+        self._write(HELD)
 
     def _others(self) -> list[str]:
         return [name for name in self.study.names() if name.startswith(PREFIX) and name != self.name]
@@ -97,7 +102,7 @@ class Claim:
         self.study.write(self.name, json.dumps(_me() | {"beat": beat}))
 
     def _renew(self, done: threading.Event, lost: threading.Event) -> None:
-        beat, renewed = 0, time.monotonic()
+        beat, renewed = HELD, time.monotonic()
         while not done.wait(BEAT):
             # While the storage is away or full nobody can take over; who finds the claim gone later is told then.
             with contextlib.suppress(OSError):
@@ -141,6 +146,13 @@ def _outlive(study: Storage, name: str, told: Callable[[str], None]) -> None:
 def _read(study: Storage, name: str) -> dict[str, Any] | None:
     text = study.read(name)
     return json.loads(text) if text else None
+
+
+def _glance(study: Storage, name: str) -> dict[str, Any]:
+    """A claim that may just be written or deleted; empty where it cannot be read this time."""
+    with contextlib.suppress(OSError):
+        return _read(study, name) or {}
+    return {}
 
 
 def _held(study: Storage, other: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -27,7 +27,7 @@ from orchestrator.rendering.terminal import show
 from orchestrator.runner import Runner
 from orchestrator.storage import Storage, first_line, public
 from orchestrator.study import Outline, command_line
-from orchestrator.sweep import Resources, Sweep
+from orchestrator.sweep import Resources, Sweep, Trial
 
 Flag = tyro.conf.FlagCreatePairsOff
 
@@ -132,9 +132,7 @@ def run_study(
     uri = options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or _database(storage)
     trials = sweep.trials  # its fingerprints are read here
     ledger = Ledger.of(storage, sweep)
-    results = ledger.results([trial.signature for trial in trials])
-    settled = {s: r for s, r in results.items() if _settled(r, options)}
-    missing = [trial for trial in trials if trial.signature not in settled]
+    results, settled, missing = _state(ledger, trials, options)
     begun = ledger.begun([trial.signature for trial in missing])
     console.print(_summary(sweep, settled, len(missing), len(begun)), soft_wrap=True)
     claim = Claim(ledger.storage)
@@ -148,6 +146,8 @@ def run_study(
     tracker.reach()
     with claim.hold(console.print):
         ledger.open(sweep)
+        # Until now another submitter may have gone on with it.
+        results, settled, missing = _state(ledger, trials, options)
         Outline.of(sweep, layout, notes, command).write(ledger.storage)
         with _narrator(console, layout, sweep, settled) as narrator:
             tracker.connect(ledger, narrator.noted)
@@ -189,6 +189,15 @@ def _check(options: StudyOptions) -> None:
         raise ValueError(f"`update_every` must be more than 0 seconds, but is {options.update_every:g} instead.")
     if options.retries < 0:
         raise ValueError(f"`retries` must be at least 0, but is {options.retries} instead.")
+
+
+def _state(
+    ledger: Ledger, trials: Sequence[Trial], options: StudyOptions
+) -> tuple[Mapping[str, Result], dict[str, Result], list[Trial]]:
+    """All results that there are, those that stay as they are, and the trials that have none of these."""
+    results = ledger.results([trial.signature for trial in trials])
+    settled = {s: r for s, r in results.items() if _settled(r, options)}
+    return results, settled, [trial for trial in trials if trial.signature not in settled]
 
 
 def _settled(result: Result | None, options: StudyOptions, *, final: bool = False) -> bool:

@@ -189,6 +189,21 @@ def test_a_submitter_that_ends_meanwhile_is_not_waited_for(study: Storage, told:
     assert len(told) == 1
 
 
+def test_who_comes_at_the_same_moment_does_not_wait_for_a_holder_to_end(
+    study: Storage, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its claim was not there yet when the first was held, and its name is the smaller one."""
+    monkeypatch.setattr(claims, "PATIENCE", 1000.0)
+    others = Claim._others
+    monkeypatch.setattr(Claim, "_others", lambda self: [])
+    with Claim(study, "f").hold(told.append):
+        looks = iter([[]])  # when it looks for the first time, there is none
+        monkeypatch.setattr(Claim, "_others", lambda self: next(looks, None) or others(self))
+        with pytest.raises(StudyFailed, match="must have one submitter at a time"), Claim(study, "0").hold(told.append):
+            pass
+    assert study.names() == []
+
+
 def wait() -> None:
     for _ in range(200):
         time.sleep(0.05)
@@ -213,7 +228,7 @@ def test_a_claim_that_was_silent_for_too_long_gives_way(
     write = Claim._write
 
     def stuck(self: Claim, beat: int) -> None:
-        if beat == 1:
+        if beat == 2:
             time.sleep(2 * claims.PATIENCE)
             study.delete(self.name)
             elsewhere(study)

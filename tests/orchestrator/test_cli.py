@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from pyarrow import fs
 
 from orchestrator import publish, tracking
+from orchestrator.claim import Claim
 from orchestrator.cli import main
 from orchestrator.storage import Storage
 from tests.toy.sweep import Options, plan
@@ -63,6 +64,24 @@ def test_a_study_again_and_with_more_cells(tmp_path: Path, capsys: pytest.Captur
     runs = client.search_runs([experiment.experiment_id])
     assert (len(runs), {run.info.status for run in runs}) == (10, {"FINISHED"})
     assert not list((tmp_path / "runs" / "toy").glob("submitter-*"))
+
+
+@pytest.mark.usefixtures("database")
+def test_what_another_submitter_finishes_meanwhile_is_not_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes, and goes, after this one has looked for results and before it holds the study."""
+    acquire, log = Claim._acquire, str(tmp_path / "log")
+
+    def late(self: Claim, told: Callable[[str], None]) -> None:
+        monkeypatch.setattr(Claim, "_acquire", acquire)
+        assert study("--local", "--languages", "cs", "--log", log) == 0
+        acquire(self, told)
+
+    monkeypatch.setattr(Claim, "_acquire", late)
+    assert study("--local", "--log", log) == 0
+    ends = [line.split()[1:3] for line in Path(log).read_text().splitlines() if line.startswith("end")]
+    assert ends == [["cs", "0"], ["cs", "0.5"], ["ro", "0"], ["ro", "0.5"]]
 
 
 @pytest.mark.usefixtures("database")
