@@ -194,11 +194,10 @@ def test_who_comes_at_the_same_moment_does_not_wait_for_a_holder_to_end(
 ) -> None:
     """Its claim was not there yet when the first was held, and its name is the smaller one."""
     monkeypatch.setattr(claims, "PATIENCE", 1000.0)
-    others = Claim._others
-    monkeypatch.setattr(Claim, "_others", lambda self: [])
+    others, looks = Claim._others, iter(range(100))
     with Claim(study, "f").hold(told.append):
-        looks = iter([[]])  # when it looks for the first time, there is none
-        monkeypatch.setattr(Claim, "_others", lambda self: next(looks, None) or others(self))
+        # When it looks for the first time, there is none.
+        monkeypatch.setattr(Claim, "_others", lambda self: others(self) if next(looks) else [])
         with pytest.raises(StudyFailed, match="must have one submitter at a time"), Claim(study, "0").hold(told.append):
             pass
     assert study.names() == []
