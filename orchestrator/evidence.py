@@ -144,11 +144,11 @@ def _cell(layout: Layout, trials: Sequence[Described], results: Mapping[str, Res
     found = [(trial, results[trial.signature]) for trial in trials if trial.signature in results]
     repetitions = {trial.fields.get(layout.repetition) for trial, result in found if result.status == "finished"}
     return Cell(
-        tuple(trials), tuple(result for _, result in found), repetitions=tuple(sorted(repetitions, key=_in_order))
+        tuple(trials), tuple(result for _, result in found), repetitions=tuple(sorted(repetitions, key=in_order))
     )
 
 
-def _in_order(value: Any) -> tuple[bool, Any]:
+def in_order(value: Any) -> tuple[bool, Any]:
     """Numbers by size, anything else by its text."""
     return (False, value) if isinstance(value, int | float) else (True, str(value))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, groupby
 from typing import Any
 
-from orchestrator.evidence import Cell, Evidence
+from orchestrator.evidence import Cell, Evidence, in_order
 from orchestrator.layout import INFO, Layout, Survey, Value
 from orchestrator.statistics import REPLICATIONS, OverSeeds
 from orchestrator.study import Study
@@ -251,7 +251,7 @@ def _legend(layout: Layout, evidence: Evidence) -> list[str]:
 def _repetitions(layout: Layout, evidence: Evidence) -> list[str]:
     """Which seeds the numbers are of, and which of the numbers lack some."""
     finished = {place: cell.repetitions for place, cell in evidence.cells.items() if cell.repetitions}
-    everything = [value for value in dict.fromkeys(chain(*finished.values())) if value is not None]
+    everything = sorted(set(chain(*finished.values())) - {None}, key=in_order)
     if not everything:
         return []
     headings = {column.name: column.heading for column in layout.columns}

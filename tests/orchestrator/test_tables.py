@@ -118,6 +118,9 @@ def test_the_best_and_what_differs_are_marked(hundred: Ledger) -> None:
 def test_the_seeds_that_there_are_stand_under_the_table() -> None:
     both = {("cs", "pretrained", 0.0, seed): finished(20.0) for seed in (10, 2)}
     assert "Seeds: 2, 10." in some(both).notes
+    assert any(
+        note.startswith("Seeds: 1, 2, 10. ") for note in some({**both, ("ro", "scratch", 0.0, 1): finished(85.0)}).notes
+    )
     table = some({**both, ("cs", "pretrained", 0.5, 2): finished(19.0), ("ro", "pretrained", 0.5, 2): None})
     assert (
         "Seeds: 2, 10. Not all of them: Czech, λ = 0.5 (2). Two cells are compared over those of both." in table.notes
