@@ -33,7 +33,6 @@ from orchestrator.sweep import Sweep, Trial
 STUDY, SIGNATURE, PARENT = "l2s.study", "l2s.signature", "mlflow.parentRunId"
 DELIVERED = "l2s.reports"
 VERSIONS = "l2s.versions"
-KIND = "mlflow.experimentKind"
 DESCRIPTION, COMMIT, SOURCE = "mlflow.note.content", "mlflow.source.git.commit", "mlflow.source.name"
 FILE = "sqlite:///"
 SETTINGS = {
@@ -101,8 +100,6 @@ class Tracker(Listener):
         self.ledger, self.told = ledger, told
         with self._reaching():
             self.experiment = self._experiment(self.sweep.name)
-            # Else MLflow's page takes the study for one of language models' traces, and shows none.
-            self.client.set_experiment_tag(self.experiment, KIND, "custom_model_development")
             self.parent = self._run({STUDY: self.sweep.name}, name=self.sweep.name)
             self._tag(self.parent, COMMIT, provenance.commit())
             self._tag(self.parent, SOURCE, Path(sys.argv[0]).name)
