@@ -5,24 +5,12 @@ The peer: the same steps of `fit` on the same batches at λ = 0.
 The floor: 1.00; the student's own work is the same, and all that is added is gathering, one projection and the loss.
 """
 
-from dataclasses import dataclass
-
-from benchmarks.material import SMALL, XLSR_LARGE, Material, Shape, scratch
+from benchmarks.material import SMALL, XLSR_LARGE, Material, Size, scratch
 from benchmarks.ratios import Claim, Measurement, alternate, device, not_measured, on, ratios
 
 CLAIM = Claim("step with distillation, cached teacher", "the same step without", "1.00", target=1.05, better="at most")
 CLAIMS = {"cuda": on(CLAIM, "GPU", 1.03), "cpu": on(CLAIM, "CPU", 1.05)}
 WEIGHT = 0.5
-
-
-@dataclass(frozen=True)
-class Size:
-    """Of a repeat."""
-
-    shape: Shape
-    clips: int
-    batch: int
-    steps: int
 
 
 SIZES = {"cuda": Size(XLSR_LARGE, 480, 24, 20), "cpu": Size(SMALL, 96, 8, 4)}

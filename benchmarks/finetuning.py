@@ -7,10 +7,9 @@ random order, the teacher read at each step, and the loss a loop over utterances
 The floor: the student's own operations on unpadded clips, which are the same for all.
 """
 
-from dataclasses import dataclass
 from itertools import count
 
-from benchmarks.material import SMALL, XLSR_LARGE, Material, Shape, scratch
+from benchmarks.material import SMALL, XLSR_LARGE, Material, Size, scratch
 from benchmarks.ratios import Claim, Measurement, alternate, device, ratios
 from benchmarks.usual_trainer import Distilled, PaddingCollator, dataset, processor, student, throughput
 
@@ -26,16 +25,7 @@ PADDED = Claim(
 WEIGHT = 0.5
 
 
-@dataclass(frozen=True)
-class Size:
-    """Of a repeat. Both sorters sort windows of some batches, and `steps` are one of the Trainer's."""
-
-    shape: Shape
-    clips: int
-    batch: int
-    steps: int
-
-
+# Both sorters sort windows of some batches, and `steps` are one of the Trainer's.
 SIZES = {"cuda": Size(XLSR_LARGE, 2400, 24, 25), "cpu": Size(SMALL, 192, 6, 8)}
 
 

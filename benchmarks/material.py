@@ -60,6 +60,16 @@ HEAD = 64
 """Features of an attention head."""
 
 
+@dataclass(frozen=True)
+class Size:
+    """Of a repeat."""
+
+    shape: Shape
+    clips: int
+    batch: int
+    steps: int
+
+
 @contextmanager
 def environment(**variables: str) -> Iterator[None]:
     """Environment variables, and those that were there put back."""

@@ -2,7 +2,7 @@
 
 Without a GPU, a step runs on tensors that have no values (PyTorch's device `meta`): whatever wants one on the host
 (`.item()`, `.tolist()`, `nonzero`, a boolean index, a copy) raises. CTC is left out: PyTorch's own takes the lengths to
-the host, once for each micro-batch.
+the host. The test on a GPU counts that too; no GPU has been at hand to run it.
 """
 
 from contextlib import nullcontext
@@ -81,7 +81,7 @@ def test_a_step_needs_no_value_of_a_tensor_on_the_device(
     assert all(value.device.type == "meta" for value in meter.sums.values())
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU, and has not run on one yet")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_host_waits_for_ctc_alone(family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task, loss = task_of(family, AlignedRegression(), tmp_path), functional.ctc_loss

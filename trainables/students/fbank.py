@@ -27,9 +27,8 @@ class KaldiFilterBanks(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         extractor = SeamlessM4TFeatureExtractor()
-        with torch.device("cpu"):  # from_pretrained builds on the meta device
-            self.register_buffer("window", torch.tensor(extractor.window, dtype=torch.float32), persistent=False)
-            self.register_buffer("filters", torch.tensor(extractor.mel_filters, dtype=torch.float32), persistent=False)
+        self.register_buffer("window", torch.tensor(extractor.window, dtype=torch.float32), persistent=False)
+        self.register_buffer("filters", torch.tensor(extractor.mel_filters, dtype=torch.float32), persistent=False)
 
     def forward(self, audio: Sequences) -> Sequences:
         """Standardised log energies (batch, 20 ms frames, 160)."""
