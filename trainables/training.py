@@ -57,6 +57,10 @@ class Task(nn.Module, ABC):
         """The part that learns at `learning_rate`; the rest learns at `new_learning_rate`."""
 
     @abstractmethod
+    def skips(self) -> bool:
+        """Whether a step may leave trainable parameters without a gradient, as layerdrop does."""
+
+    @abstractmethod
     def forward(self, batch: Batch) -> Losses:
         """The losses of a micro-batch."""
 
@@ -136,8 +140,7 @@ def fit(
     task.to(world.device)
     optimiser = optimisation.build(task, task.pretrained())
     progress = _resume(run.resume(), task, optimiser)
-    # Layerdrop and time masks leave parameters without a gradient in some steps.
-    model = DistributedDataParallel(task, find_unused_parameters=True) if world.size > 1 else task
+    model = _together(task) if world.size > 1 else task
     meter = Meter()
     task.train()
     left = islice(train(progress.step), optimisation.steps - progress.step)
@@ -234,6 +237,15 @@ class Meter:
             if not math.isfinite(value):
                 raise NonFiniteLoss(f"The {name} must be a finite number, but was {value} by step {step}.")
         return values
+
+
+def _together(task: Task) -> nn.Module:
+    """The task with its gradients averaged over the workers.
+
+    Where no step leaves a parameter out, nothing looks for such in the graph. That is all that DDP's `static_graph`
+    would bring; and with it no gradient is ever averaged where the output is a dataclass.
+    """
+    return DistributedDataParallel(task, find_unused_parameters=task.skips())
 
 
 def _seed(seed: int, step: int, share: int) -> None:

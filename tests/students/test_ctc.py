@@ -122,6 +122,7 @@ def test_without_masks_training_hides_nothing(model):
 @pytest.mark.parametrize("kind", [Pretrained, Scratch])
 def test_a_training_step_gives_finite_gradients_to_all_that_trains(model, kind):
     student = build(kind(model=model)).train()
+    assert not student.skips_layers
     batch = batch_of(noise(0.5, 1.0), some_masked(1.0, 2))
     logits = student(batch).logits
     probabilities = logits.values.log_softmax(dim=-1).transpose(0, 1)
@@ -135,6 +136,10 @@ def test_a_training_step_gives_finite_gradients_to_all_that_trains(model, kind):
         else:
             assert parameter.grad is None, name
     assert student.head.weight.grad.abs().sum() > 0
+
+
+def test_a_student_says_that_layerdrop_leaves_layers_out(model):
+    assert build(Pretrained(model=model), regularisation=Regularisation(layers=0.1)).skips_layers
 
 
 @pytest.mark.parametrize("family", CONVOLUTIONAL)

@@ -194,6 +194,10 @@ class DistillL2STask(Task):
         """The encoder, and a teacher that is trained along: of the released code's one rate, the encoder has most."""
         return nn.ModuleList([self.student.encoder, self.online]) if self.online else self.student.encoder
 
+    def skips(self) -> bool:
+        """Layerdrop in the student; and a teacher that is trained along has a pooler, which nothing reads."""
+        return self.student.skips_layers or self.online is not None
+
     def forward(self, batch: Batch) -> Losses:
         """L = L_CTC + λ · L_KD (eq. 14), L_CTC divided by the transcript's length as in the released code."""
         encoded = self.student(batch)

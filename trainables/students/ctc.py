@@ -143,6 +143,7 @@ class CTCModel(nn.Module):
     """Encoder and head."""
 
     def __init__(self, model: PreTrainedModel, vocabulary: int) -> None:
+        """`skips_layers` is true where layerdrop leaves some out in some steps."""
         super().__init__()
         match model.config.model_type:
             case "whisper":
@@ -152,6 +153,8 @@ class CTCModel(nn.Module):
                 self.encoder, self.width = Wav2Vec2BertEncoder(model), model.config.hidden_size
             case _:
                 self.encoder, self.width = WaveformEncoder(model), model.config.hidden_size
+        drop = "encoder_layerdrop" if isinstance(self.encoder, WhisperFrames) else "layerdrop"
+        self.skips_layers = getattr(model.config, drop) > 0
         self.dropout = nn.Dropout(getattr(model.config, "final_dropout", 0.0))
         self.head = nn.Linear(self.width, vocabulary)  # W_h, b_h of eq. 6
 
