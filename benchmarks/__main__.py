@@ -25,6 +25,7 @@ from transformers.utils import logging as transformers_logging
 from benchmarks import (
     distillation_loss,
     distillation_overhead,
+    evaluation,
     finetuning,
     loader,
     manifest,
@@ -37,7 +38,7 @@ from benchmarks.ratios import Measurement, device
 
 MODULES = (
     distillation_overhead, distillation_loss, finetuning, peak, preparation, shared_preparation, two_workers, loader,
-    manifest,
+    evaluation, manifest,
 )  # fmt: skip
 BENCHMARKS = {module.__name__.rpartition(".")[2]: module.measure for module in MODULES}
 LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "numpy", "pyarrow", "soundfile", "soxr")

@@ -11,6 +11,7 @@ from benchmarks import __main__ as command
 from benchmarks import (
     distillation_loss,
     distillation_overhead,
+    evaluation,
     finetuning,
     loader,
     manifest,
@@ -161,6 +162,11 @@ def test_training_is_measured() -> None:
     waiting, padding = loader.measure(1, loader.Size(TINY, 4, 2, 1, corpus=24_000))
     assert len(waiting.repeats) == 1
     assert padding.met, "batches of 24 are sorted by length"
+
+
+def test_an_evaluation_is_measured() -> None:
+    (found,) = evaluation.measure(1, evaluation.Size(TINY, 4, 2, 1))
+    assert 0 < found.repeats[0] < 100
 
 
 def test_training_is_measured_against_transformers() -> None:
