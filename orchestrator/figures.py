@@ -38,6 +38,8 @@ CLOUDS = (("#009E73", "-", "o", "#009E73"), ("#D55E00", "--", "^", "none"))
 """The paper's green and red, of which the second is hollow."""
 PANELS = 3
 """Side by side, at most."""
+FAR_APART = 3.0
+"""Times that a curve's highest rate is its lowest, from which on the axis is logarithmic; below it has few labels."""
 IMPROVED, UNIMPROVED = 10.0, 1.0
 """Percent of relative improvement, of the languages that Figure 2 of Distill-L2S compares."""
 POINTS = 400
@@ -143,10 +145,12 @@ def curves(layout: Layout, row: Any, evidence: Evidence, histories: Mapping[str,
         panel.set_xlabel("step")
         panel.set_ylabel(f"validation {layout.metric.upper()} (%)")
         panel.set_xlim(left=0)
-        panel.set_yscale("log")  # from scratch and fine-tuned are far apart
-        panel.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
-        panel.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        panel.yaxis.set_minor_formatter(NullFormatter())
+        rates = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in panel.lines])
+        if rates.max() > FAR_APART * rates.min() > 0:  # from scratch and fine-tuned
+            panel.set_yscale("log")
+            panel.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+            panel.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            panel.yaxis.set_minor_formatter(NullFormatter())
         panel.grid(axis="y")
         _legend(figure, panel)
         return _settled(figure)

@@ -14,6 +14,9 @@ from orchestrator.study import Study
 from orchestrator.sweep import Described
 from orchestrator.tables import Entry, Table
 
+RATES = ("cer", "wer")
+"""Metrics whose values are percent, by the last word of their names."""
+
 
 @dataclass(frozen=True)
 class Detail:
@@ -101,8 +104,8 @@ def _facts(study: Study, entry: Entry, cell: Cell) -> dict[str, str]:
         facts["p"] = f"{comparison.p:.4f}; Holm-adjusted {cell.adjusted:.4f}"
     finished = [result for result in cell.results if result.status == "finished"]
     for name in sorted({name for result in finished for name in result.metrics} - {f"test_{study.layout.metric}"}):
-        values = [f"{result.metrics[name]:.6g}" for result in finished if name in result.metrics]
-        facts[name] = ", ".join(values)
+        spoken, unit = _spoken(name)
+        facts[spoken] = ", ".join(f"{r.metrics[name]:.6g}{unit}" for r in finished if name in r.metrics)
     for result in cell.results:
         if result.reason:
             facts[result.status] = result.reason
@@ -110,9 +113,16 @@ def _facts(study: Study, entry: Entry, cell: Cell) -> dict[str, str]:
     if seconds:
         hours = sum(result.gpu_hours for result in cell.results)
         attempts = sum(result.attempts for result in cell.results)
-        facts["cost"] = f"{duration(seconds)}, {hours:.3g} GPU hours, attempts: {attempts}"
+        over = f"{len(cell.results)} trials, {attempts} attempts" if len(cell.results) > 1 else f"attempts: {attempts}"
+        facts["cost"] = f"{duration(seconds)}, {hours:.3g} GPU hours; {over}"
     facts["trials"] = ", ".join(f"{trial.label} ({trial.signature})" for trial in cell.trials)
     return facts
+
+
+def _spoken(metric: str) -> tuple[str, str]:
+    """A metric's name in words, and its unit."""
+    words = [word.upper() if word in RATES else word for word in metric.split("_")]
+    return " ".join(words), " %" if words[-1].lower() in RATES else ""
 
 
 def _nested(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -122,6 +122,20 @@ def test_curves_of_a_language(evidence: Evidence, trials: list[Trial], ledger: L
     assert curves(LAYOUT, "cs", evidence, {}) is None
 
 
+@pytest.mark.parametrize(("last", "scale"), [(11.0, "linear"), (2.5, "log")])
+def test_curves_are_drawn_over_a_logarithm_only_where_they_are_far_apart(
+    last: float, scale: str, evidence: Evidence, trials: list[Trial]
+) -> None:
+    reports = [{"step": 10.0, "valid_cer": 14.8}, {"step": 20.0, "valid_cer": last}]
+    figure = curves(LAYOUT, "cs", evidence, {trial.signature: History(reports=reports) for trial in trials})
+    assert figure is not None
+    figure.draw_without_rendering()
+    panel = figure.axes[0]
+    assert panel.get_yscale() == scale
+    low, high = panel.get_ylim()
+    assert sum(low <= tick <= high for tick in panel.get_yticks()) >= 2, "labels that a rate can be read from"
+
+
 def test_figure_2_compares_what_improved_with_what_did_not(evidence: Evidence, ledger: Ledger) -> None:
     groups = clouds(LAYOUT, evidence, ledger)
     assert [group.label for group in groups] == ["improved by > 10 %: cs", "improved by < 1 %: ro"]

@@ -67,6 +67,8 @@ def test_the_report_says_what_a_reviewer_asks(stored: Path) -> None:
         "by bootstrap over 12 speakers",
         "Holm-adjusted",
         "deviation over seeds",
+        "test WER",
+        "2 GPU hours; 2 trials, 2 attempts",
         "2 × too long",
         "Audio seconds per second, median",
         "python sweeps/commonvoice20.py --data release",
