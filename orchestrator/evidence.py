@@ -45,6 +45,7 @@ class Cell:
     """That belong to it."""
     results: tuple[Result, ...] = ()
     """Of those of which anything came yet."""
+    finished: tuple[Described, ...] = ()
     counts: Counts | None = None
     """Pooled over its finished trials; None unless all of them kept transcripts, and of the same utterances."""
     interval: Interval | None = None
@@ -142,10 +143,9 @@ def _cells(layout: Layout, trials: Sequence[Described], results: Mapping[str, Re
 
 def _cell(layout: Layout, trials: Sequence[Described], results: Mapping[str, Result]) -> Cell:
     found = [(trial, results[trial.signature]) for trial in trials if trial.signature in results]
-    repetitions = {trial.fields.get(layout.repetition) for trial, result in found if result.status == "finished"}
-    return Cell(
-        tuple(trials), tuple(result for _, result in found), repetitions=tuple(sorted(repetitions, key=in_order))
-    )
+    finished = tuple(trial for trial, result in found if result.status == "finished")
+    repetitions = sorted({trial.fields.get(layout.repetition) for trial in finished}, key=in_order)
+    return Cell(tuple(trials), tuple(result for _, result in found), finished, repetitions=tuple(repetitions))
 
 
 def in_order(value: Any) -> tuple[bool, Any]:

@@ -169,7 +169,7 @@ def clouds(layout: Layout, evidence: Evidence, ledger: Ledger) -> list[Cloud]:
         improvement = 100 * (baseline - rates[best]) / baseline
         for label, belongs in zip(groups, (improvement > IMPROVED, improvement < UNIMPROVED), strict=True):
             if belongs:
-                groups[label].append((row, evidence.cells[row, best].trials))
+                groups[label].append((row, evidence.cells[row, best].finished))
     found = []
     for label, members in groups.items():
         columns = ["id", "reference", "frames", "nonblank_frames"]

@@ -140,10 +140,12 @@ class Ledger:
 
         Raises ValueError when the storage cannot be written.
         """
-        study = {"format": FORMAT, "name": sweep.name, "common": sweep.common}
-        text = json.dumps(study, indent=1, ensure_ascii=False)
         try:
-            if self.storage.read("study.json") != text:
+            before = self.storage.read("study.json")
+            models = (self.check(before).get("models", {}) if before else {}) | sweep.models
+            study = {"format": FORMAT, "name": sweep.name, "common": sweep.common, "models": models}
+            text = json.dumps(study, indent=1, ensure_ascii=False)
+            if before != text:
                 self.storage.write("study.json", text)
         except OSError as error:
             raise ValueError(f"The storage must be writable, but {self.storage} is not: {error}") from error
@@ -194,9 +196,14 @@ class Ledger:
         return {s: whole(self.trial(s) / "history.json", History.load, text) for s, text in found.items()}
 
     def _compare(self, study: dict[str, Any], sweep: Sweep) -> None:
+        known = study.get("models", {})  # those of the columns that were asked for; others may come
+        models = {name: value for name, value in sweep.models.items() if name in known}
         changes = [
             f"`{name}` is {_short(now)}, but was {_short(before)}"
-            for name, before, now in _differences(study["common"], sweep.common)
+            for name, before, now in [
+                *_differences(study["common"], sweep.common),
+                *_differences({name: known[name] for name in models}, models),
+            ]
         ]
         if changes:
             raise ValueError(

@@ -33,6 +33,8 @@ class Outline:
     """What makes the study again: a line for each submission that was not the same as one before."""
     trials: tuple[StoredTrial, ...]
     """Those that were asked for; of their fields, what tells them apart."""
+    replaced: tuple[str, ...] = ()
+    """Signatures of trials that are out of date: what was asked for since is the same but for its data."""
 
     @classmethod
     def of(cls, sweep: Sweep, layout: Layout, notes: Sequence[str], command: str) -> "Outline":
@@ -42,12 +44,19 @@ class Outline:
         return cls(sweep.name, layout, tuple(notes), command, tuple(trials))
 
     def write(self, storage: Storage) -> None:
-        """Keep it beside the ledger, with the commands of submissions before."""
-        before: list[str] = []
+        """Keep it beside the ledger, with the commands of submissions before, and what all of them replaced."""
+        before = replace(self, command="")
         with contextlib.suppress(ValidationError):  # a damaged one is written anew
-            before = _OUTLINE.validate_json(storage.read(FILE) or "").command.splitlines()
-        commands = [*(line for line in before if line != self.command), self.command]
-        storage.write(FILE, _OUTLINE.dump_json(replace(self, command="\n".join(commands)), indent=1).decode())
+            before = _OUTLINE.validate_json(storage.read(FILE) or "")
+        commands = [*(line for line in before.command.splitlines() if line != self.command), self.command]
+        asked = {trial.signature for trial in self.trials}
+        old = {t.signature for t in _described(Ledger(storage)) if self._replaces(t)} | {*before.replaced}
+        kept = replace(self, command="\n".join(commands), replaced=tuple(sorted(old - asked)))
+        storage.write(FILE, _OUTLINE.dump_json(kept, indent=1).decode())
+
+    def _replaces(self, trial: StoredTrial) -> bool:
+        """Whether one that is asked for is like this one in all that may differ in the study: its data has changed."""
+        return any(all(trial.fields.get(path) == value for path, value in t.fields.items()) for t in self.trials)
 
 
 _OUTLINE = TypeAdapter(Outline)
@@ -60,7 +69,8 @@ class Study:
     ledger: Ledger
     outline: Outline
     trials: tuple[StoredTrial, ...]
-    """Those that were asked for last, and earlier ones, in an order that does not depend on when they were run."""
+    """Those that were asked for last, and earlier ones that none of them replaces, in an order that does not depend on
+    when they were run."""
     results: Mapping[str, Result]
 
     @classmethod
@@ -101,7 +111,8 @@ class Study:
         results = ledger.results([trial.signature for trial in trials])
         asked = {trial.signature for trial in outline.trials}
         # What an earlier submission asked for and never got is nobody's wish any more.
-        return cls(ledger, outline, tuple(t for t in trials if t.signature in asked | results.keys()), results)
+        wanted = asked | (results.keys() - {*outline.replaced})
+        return cls(ledger, outline, tuple(t for t in trials if t.signature in wanted), results)
 
     @property
     def layout(self) -> Layout:
@@ -122,16 +133,8 @@ class Study:
 def _trials(ledger: Ledger, outline: Outline) -> list[StoredTrial]:
     """Those that the ledger describes or the outline asks for, in the order of the table whoever ran first."""
     asked = {trial.signature: trial for trial in outline.trials}
-    names = sorted(asked.keys() | set((ledger.storage / "trials").names()))
-    texts = (ledger.storage / "trials").read_all([f"{name}/recipe.json" for name in names])
-    found = []
-    for name, text in zip(names, texts, strict=True):
-        if text is not None:
-            found.append(
-                whole(ledger.trial(name) / "recipe.json", lambda t, n=name: StoredTrial.of(n, json.loads(t)), text)
-            )
-        elif name in asked:
-            found.append(asked[name])
+    described = {trial.signature: trial for trial in _described(ledger)}
+    found = (asked | described).values()
     columns, rows = outline.layout.columns, outline.layout.rows
     shown = [trial for trial in found if rows in trial.fields and any(c.holds(trial) for c in columns)]
     order = outline.layout.published.order({trial.fields[rows] for trial in shown})
@@ -142,6 +145,17 @@ def _trials(ledger: Ledger, outline: Outline) -> list[StoredTrial]:
         return places[trial.fields[rows]], column, [int(d) for d in re.findall(r"\d+", trial.label)], trial.signature
 
     return sorted(shown, key=place)
+
+
+def _described(ledger: Ledger) -> list[StoredTrial]:
+    """Trials whose recipes the ledger has."""
+    names = sorted((ledger.storage / "trials").names())
+    texts = (ledger.storage / "trials").read_all([f"{name}/recipe.json" for name in names])
+    return [
+        whole(ledger.trial(name) / "recipe.json", lambda t, n=name: StoredTrial.of(n, json.loads(t)), text)
+        for name, text in zip(names, texts, strict=True)
+        if text is not None
+    ]
 
 
 def _within(fields: Mapping[str, Any], paths: set[str]) -> dict[str, Any]:

@@ -148,6 +148,10 @@ def load(description: dict[str, Any]) -> Recipe:
     return getattr(importlib.import_module(module), name).model_validate(description["fields"])
 
 
+def _parent(path: str) -> str:
+    return path.rpartition(".")[0]
+
+
 def _flatten(value: Any, path: str) -> list[tuple[str, Any]]:
     if isinstance(value, dict):
         return [item for k, v in value.items() for item in _flatten(v, f"{path}.{k}" if path else k)]
@@ -199,7 +203,8 @@ class Sweep:
     recipes: Sequence[Recipe]
     resources: Resources = Resources()
     axes: Sequence[str] = field(kw_only=True)
-    """Fields, by dotted path, in which its trials may differ; the first tells apart what is never compared."""
+    """Fields, by dotted path, in which its trials may differ; the first tells apart what is never compared, whose data
+    may change: what they gave before is then replaced."""
     metric: str = "cer"
     """What a trial is judged by, in percent: `valid_<metric>` in its reports, `test_<metric>` in its result."""
 
@@ -212,15 +217,28 @@ class Sweep:
     def common(self) -> dict[str, Any]:
         """What decides the results of all its trials alike, by dotted path: their identity but for the axes.
 
-        The fingerprint of a config with an axis in it goes with that axis.
+        The fingerprint of a config with an axis in it goes with that axis, see `models`.
         """
         identity = dict(_flatten(json.loads(json.dumps(self.recipes[0].identity())), ""))
-        parents = {f"{axis.rpartition('.')[0]}.fingerprint".lstrip(".") for axis in self.axes}
+        beside = {f"{_parent(axis)}.fingerprint" for axis in self.axes}
         return {"type": type_name(self.recipes[0])} | {
             path: value
             for path, value in identity.items()
-            if path not in parents and not any(path == axis or path.startswith(f"{axis}.") for axis in self.axes)
+            if path not in beside and not any(path == axis or path.startswith(f"{axis}.") for axis in self.axes)
         }
+
+    @cached_property
+    def models(self) -> dict[str, str]:
+        """The fingerprints beside axes other than the first, by dotted path and the values of those axes."""
+        found = {}
+        parents = dict.fromkeys(_parent(axis) for axis in self.axes[1:])
+        for trial in self.trials:
+            for parent in parents:
+                if (fingerprint := trial.fingerprints.get(f"{parent}.fingerprint")) is not None:
+                    values = [trial.fields.get(axis) for axis in self.axes if _parent(axis) == parent]
+                    which = ", ".join(str(value) for value in values if value is not None)
+                    found[f"{parent}.fingerprint ({which})"] = fingerprint
+        return found
 
     def preparations(self, trial: Trial) -> list[Preparation]:
         """What a trial needs, in order."""

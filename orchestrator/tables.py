@@ -105,8 +105,9 @@ class Table:
 
     @property
     def groups(self) -> list[tuple[str, list[Row]]]:
-        """Rows that follow each other in one group."""
-        return [(group, list(rows)) for group, rows in groupby(self.rows, lambda row: row.group)]
+        """Rows that follow each other in one group; where some have one, the rest are `other`."""
+        rest = "other" if self.labelled[0] else ""
+        return [(group or rest, list(rows)) for group, rows in groupby(self.rows, lambda row: row.group)]
 
     @property
     def compared(self) -> bool:
@@ -185,7 +186,7 @@ def table2(study: Study, evidence: Evidence) -> Table | None:
 
 def _survey_row(survey: Survey, layout: Layout, evidence: Evidence, row: str) -> Row:
     best = _winner(survey, evidence, row, layout.metric)
-    ours = _entry(evidence.cells.get((row, best)) if best else None, layout.metric)
+    ours = replace(_entry(evidence.cells.get((row, best)) if best else None, layout.metric), significant=False)
     entries = [Entry(survey.published.rate(row, name), digits=survey.published.digits(name)) for name in survey.systems]
     language = str(survey.published.rows[row].get("language") or row)
     info = (language, *(None for _ in INFO[1:]))
@@ -243,7 +244,8 @@ def _legend(layout: Layout, evidence: Evidence) -> list[str]:
     if family:
         heading = next(column.heading for column in layout.columns if column.name == layout.baseline)
         lines.append(
-            f"†: differs from {heading}, by a paired permutation test at 5 %, Holm-adjusted over {family} comparisons."
+            f"†: differs from {heading}, by a paired permutation test at 5 %, Holm-adjusted over {family} comparisons. "
+            "Like the interval it speaks of the models as they were trained, not of another training with another seed."
         )
     return lines + _over_seeds(layout, evidence.over_seeds)
 
@@ -261,7 +263,15 @@ def _repetitions(layout: Layout, evidence: Evidence) -> list[str]:
         for (row, column), found in finished.items()
         if len(found) < len(everything)
     ]
+    doubled = [
+        f"{names[row]}, {headings[column]}"
+        for (row, column), cell in evidence.cells.items()
+        if sum(result.status == "finished" for result in cell.results) > len(cell.repetitions)
+    ]
     text = f"{layout.repetition.capitalize()}{'s' if len(everything) > 1 else ''}: {_listed(everything)}."
+    if doubled:
+        more = f" and {len(doubled) - SHOWN} more" if len(doubled) > SHOWN else ""
+        text += f" Means of unlike trials of one {layout.repetition}: {'; '.join(doubled[:SHOWN])}{more}."
     if lacking:
         more = f" and {len(lacking) - SHOWN} more" if len(lacking) > SHOWN else ""
         text += f" Not all of them: {'; '.join(lacking[:SHOWN])}{more}. Two cells are compared over those of both."
@@ -293,8 +303,15 @@ def _intervals(evidence: Evidence) -> list[str]:
 
 def _over_seeds(layout: Layout, found: Mapping[tuple[str, str], OverSeeds]) -> list[str]:
     headings = {column.name: column.heading for column in layout.columns}
-    return [
+    lines = [
         f"{headings[name]} against {headings[other]}, over {over.pairs} pairs of rows and seeds: "
-        f"{over.mean:+.2f} points (deviation {over.deviation:.2f}), p = {over.p:.3f}.".replace("-", "−")
+        f"{over.mean:+.2f} points (deviation {over.deviation:.2f}), {_p(over.p)}.".replace("-", "−")
         for (name, other), over in found.items()
     ]
+    if len(lines) > 1:
+        lines.append(f"These {len(lines)} p-values are not adjusted for their number.")
+    return lines
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"

@@ -149,7 +149,7 @@ def plan(options: Options) -> tuple[Sweep, Layout, Sequence[str]]:
     recipes.sort(key=lambda r: languages.index(r.corpus.language))
     resources = options.resources(gpus=1 if options.preset == "paper" else 0)
     name = options.name or f"commonvoice20-{options.preset}"
-    sweep = Sweep(name, recipes, resources, axes=("corpus.language", "weight", "student.encoder", "seed"))
+    sweep = Sweep(name, recipes, resources, axes=("corpus.language", "weight", "student.encoder.kind", "seed"))
     table = replace(layout(options, base.corpus.release()), reasons=reasons(base, options))
     return sweep, table, notes(base, options)
 

@@ -114,7 +114,7 @@ def plan(options: Options) -> tuple[Sweep, Layout, Sequence[str]]:
         options.name or f"{options.compare}-{options.preset}",
         recipes,
         options.resources(gpus=1 if options.preset == "paper" else 0),
-        axes=("corpus.language", "weight", "teacher", "distillation", "seed"),
+        axes=("corpus.language", "weight", "teacher.kind", "teacher.seed", "distillation", "seed"),
     )
     columns = [Column("finetune_0", "tuned λ 0", {"weight": 0.0})] if 0 in weights else []
     columns += [variant.column(base, weight) for variant in compared for weight in positive]

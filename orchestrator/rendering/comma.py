@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Sequence
 
 from orchestrator.layout import INFO
 from orchestrator.tables import Entry, Row, Table
@@ -12,30 +13,40 @@ DETAILS = ("low", "high", "difference", "p", "finished")
 def comma(table: Table) -> str:
     """A row per row of the table: ours under the columns' names, the paper's under `paper_` names, then details.
 
+    Where the columns are systems, ours is one of them, and it alone has details.
     `_low` and `_high` are the ends of the 95 % interval; `_difference` is against the baseline in points, `_p` its
     Holm-adjusted p-value; `_finished` is the number of trials in the cell.
     """
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
     columns = table.columns
-    details = [f"{name}_{detail}" for name in columns for detail in DETAILS]
-    writer.writerow(["locale", *INFO, *columns, *(f"paper_{name}" for name in columns), *details, "comparable", "data"])
+    ours = [
+        i for i in range(len(columns)) if _two_lines(table) or any(row.lines[0].entries[i].cell for row in table.rows)
+    ]
+    paper = [f"paper_{name}" for name in columns] if _two_lines(table) else []
+    details = [f"{columns[i]}_{detail}" for i in ours for detail in DETAILS]
+    writer.writerow(["locale", *INFO, *columns, *paper, *details, "comparable", "data"])
     for row in table.rows:
-        writer.writerow(_row(row, table))
+        writer.writerow(_row(row, table, ours))
     return sink.getvalue()
 
 
-def _row(row: Row, table: Table) -> list[str | float | None]:
-    ours = row.lines[0].entries
-    paper = row.lines[1].entries if len(row.lines) > 1 else (Entry(),) * len(ours)
+def _two_lines(table: Table) -> bool:
+    """Whether a row has a line of ours and one of the paper's."""
+    return table.labelled[2]
+
+
+def _row(row: Row, table: Table, ours: Sequence[int]) -> list[str | float | None]:
+    entries = row.lines[0].entries
+    paper = row.lines[1].entries if len(row.lines) > 1 else (Entry(),) * len(entries)
     reasons = "; ".join(table.reasons)
     comparable = next((line.comparable for line in row.lines if line.comparable), "")
     return [
         row.name,
         *row.info,
-        *(_rounded(entry.value) for entry in ours),
-        *(_rounded(entry.value) for entry in paper),
-        *(value for entry in ours for value in _details(entry)),
+        *(_rounded(entry.value) for entry in entries),
+        *(_rounded(entry.value) for entry in paper if _two_lines(table)),
+        *(value for i in ours for value in _details(entries[i])),
         {"": "", "yes": "yes"}.get(comparable, f"no: {reasons}"),
         table.data,
     ]

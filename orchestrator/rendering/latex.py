@@ -115,5 +115,5 @@ def _escaped(character: str) -> str:
     if character in SPECIAL:
         return SPECIAL[character]
     # Up to there, T1 has all letters that have a name in Latin scripts; inputenc stops at what it does not know.
-    latin = character.isascii() or (ord(character) < 0x180 and character.isalpha() and character not in "ĉĸŉſ")
+    latin = character.isascii() or (ord(character) < 0x180 and character.isalpha() and character not in "ĉĦħĸĿŀŉŦŧſ")
     return character if latin and character.isprintable() else f"[U+{ord(character):04X}]"

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from orchestrator.publish import Rendering
+from orchestrator.rendered import Rendering
 from orchestrator.rendering.terminal import show
 from orchestrator.storage import Storage, first_line
 from orchestrator.study import Study

@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 from pyarrow import fs
 
-from orchestrator import publish, tracking
+from orchestrator import rendered, tracking
 from orchestrator.claim import Claim
 from orchestrator.cli import main
 from orchestrator.storage import Storage
@@ -112,7 +112,7 @@ def test_the_table_is_shown_while_the_study_runs(tmp_path: Path, monkeypatch: py
 def test_a_table_that_cannot_be_rendered_meanwhile_stops_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    table1, calls = publish.table1, []
+    table1, calls = rendered.table1, []
 
     def broken(*arguments: Any) -> Any:
         calls.append(arguments)
@@ -120,7 +120,7 @@ def test_a_table_that_cannot_be_rendered_meanwhile_stops_nothing(
             raise ValueError("The weather must be fine, but is not.")
         return table1(*arguments)
 
-    monkeypatch.setattr(publish, "table1", broken)
+    monkeypatch.setattr(rendered, "table1", broken)
     arguments = ["--local", "--languages", "cs", "--weights", "0", "--seconds", "0.2", "--update-every", "0.1"]
     assert main(Options, plan, explain, arguments) == 0
     assert "The table could not be rendered: The weather must be fine, but is not." in capsys.readouterr().out

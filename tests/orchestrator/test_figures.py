@@ -13,7 +13,7 @@ from orchestrator.evidence import Evidence
 from orchestrator.figures import WIDTH, Cloud, by_weight, clouds, curves, density, draw, rendered
 from orchestrator.layout import Column, Layout, Published
 from orchestrator.ledger import History, Ledger, Result
-from orchestrator.sweep import Trial, grid
+from orchestrator.sweep import StoredTrial, Trial, grid
 from sweeps.commonvoice20 import PUBLISHED
 from tests.toy.recipe import Toy
 from trainables.metrics import UTTERANCES
@@ -146,6 +146,16 @@ def test_figure_2_compares_what_improved_with_what_did_not(evidence: Evidence, l
     markers = [np.shape(c.get_paths()[0].vertices) for c in figure.axes[0].collections]
     assert markers[0] != markers[1], "circles and triangles"
     assert density([]) is None
+
+
+def test_figure_2_is_of_finished_trials(trials: list[Trial], results: Mapping[str, Result], ledger: Ledger) -> None:
+    best = next(t for t in trials if (t.fields["language"], t.fields["weight"], t.fields["length"]) == ("cs", 0.5, 8))
+    # Of the same cell; it was stopped while its transcripts were uploaded.
+    again = StoredTrial("another", "another", best.fields)
+    ledger.trial(again.signature).write("files/utterances.parquet", b"PAR1 and no more")
+    evidence = Evidence.of(LAYOUT, [*trials, again], results, ledger, replications=200)
+    assert len(evidence.cells["cs", "w0.5"].trials) == 2
+    assert [len(group.lengths) for group in clouds(LAYOUT, evidence, ledger)] == [40, 40]
 
 
 def test_a_figure_of_one_utterance_and_of_very_many() -> None:

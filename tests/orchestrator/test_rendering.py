@@ -116,6 +116,7 @@ def test_latex_is_a_document_of_its_own(table: Table) -> None:
         ("λ = 0.5 ± 1", r"$\lambda$ = 0.5 $\pm$ 1"),
         ("čeština, ﬁn", "čeština, [U+FB01]n"),
         ("日", "[U+65E5]"),
+        ("Ħŀŧ", "[U+0126][U+0140][U+0167]"),
         ("\\{}~^", r"\textbackslash{}\{\}\textasciitilde{}\textasciicircum{}"),
     ],
 )

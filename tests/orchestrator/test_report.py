@@ -154,11 +154,11 @@ def test_all_commands_that_made_a_study_are_kept(stored: Path, tmp_path: Path) -
     assert json.loads((tmp_path / "layout.json").read_text())["command"] == outline.command
 
 
-def test_it_is_rendered_without_torch(stored: Path, tmp_path: Path) -> None:
+def test_it_is_rendered_without_torch_ray_and_mlflow(stored: Path, tmp_path: Path) -> None:
     code = (
         f"import sys; from orchestrator.report.__main__ import main; main([{str(stored)!r}, '--to', {str(tmp_path)!r}])"
     )
-    code += "; sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'trainables', 'ray')))"
+    code += "; sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'trainables', 'ray', 'mlflow')))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=120).returncode == 0
 
 

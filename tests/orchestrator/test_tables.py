@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,8 @@ def test_a_language_that_the_paper_does_not_have_stands_alone() -> None:
     table = some({("xx", "pretrained", 0.5, 1): finished(3.0), ("cs", "pretrained", 0.5, 1): finished(4.0)})
     assert [row.name for row in table.rows] == ["cs", "xx"]
     assert [len(row.lines) for row in table.rows] == [2, 1]
+    assert [group for group, _ in table.groups] == ["< 5 h", "other"], "not in the group above it"
+    assert "\n| other | xx | ours |" in markdown(table)
 
 
 def test_the_best_and_what_differs_are_marked(hundred: Ledger) -> None:
@@ -125,6 +128,14 @@ def test_the_seeds_that_there_are_stand_under_the_table() -> None:
     assert (
         "Seeds: 2, 10. Not all of them: Czech, λ = 0.5 (2). Two cells are compared over those of both." in table.notes
     )
+
+
+def test_a_cell_of_unlike_trials_is_told() -> None:
+    outline = Outline("some", layout(Options(), "no speech"), (), "", ())
+    study = Study(Ledger(Storage.at("memory://nowhere")), outline, (), {})
+    cell = Cell(results=(finished(20.0), finished(10.0)), repetitions=(1,))
+    table = table1(study, Evidence({("cs", "finetune_0"): cell}, {}))
+    assert table.notes == ("Seed: 1. Means of unlike trials of one seed: Czech, tuned λ = 0.",)
 
 
 def test_a_cell_without_transcripts_is_told(tmp_path: Path) -> None:
@@ -155,6 +166,19 @@ def test_several_seeds_are_compared_together() -> None:
     )
 
 
+def test_p_values_over_seeds_are_never_0_and_say_that_they_are_several() -> None:
+    found = {
+        ("distill_0.5", "finetune_0"): OverSeeds(-0.5, 0.25, 1e-5, 60),
+        ("distill_1.0", "finetune_0"): OverSeeds(-0.5, 0.25, 0.001, 60),
+    }
+    outline = Outline("some", layout(Options(), "no speech"), (), "", ())
+    study = Study(Ledger(Storage.at("memory://nowhere")), outline, (), {})
+    notes = table1(study, Evidence({("cs", "finetune_0"): Cell()}, found)).notes
+    assert notes[0].endswith("(deviation 0.25), p < 0.001.")
+    assert notes[1].endswith("(deviation 0.25), p = 0.001.")
+    assert notes[2] == "These 2 p-values are not adjusted for their number."
+
+
 def test_table_2_sets_the_best_beside_what_others_published(hundred: Ledger) -> None:
     first, second = tables(hundred)
     assert second is not None
@@ -165,6 +189,25 @@ def test_table_2_sets_the_best_beside_what_others_published(hundred: Ledger) -> 
     ]
     turkish = next(row for row in first.rows if row.name == "tr").lines[0].entries
     assert second.rows[0].lines[0].entries[-1].value == min(entry.value or 0 for entry in turkish[2:])
+    assert any(
+        entry.significant for row in first.rows for entry in row.lines[0].entries[2:] if row.name in ("tr", "nl")
+    )
+    assert "†" not in markdown(second), "which no note there explains, and which the paper's has for something else"
+    head = FORMS["csv"](second).splitlines()[0]
+    assert head == (
+        "locale,language,group,hours,text_gb,lid,lan,a2,xlsr,distill_l2s,ours,"
+        "ours_low,ours_high,ours_difference,ours_p,ours_finished,comparable,data"
+    )
+
+
+def test_table_2_has_no_daggers(hundred: Ledger) -> None:
+    study = Study.read(hundred)
+    evidence = Evidence.of(study.layout, study.trials, study.results, study.ledger, replications=100)
+    cells = {place: replace(cell, adjusted=0.001) for place, cell in evidence.cells.items()}
+    evidence, second = replace(evidence, cells=cells), table2(study, replace(evidence, cells=cells))
+    assert second is not None
+    assert "†" in markdown(table1(study, evidence))
+    assert "†" not in markdown(second), "no note explains it there, and in the paper's it has another meaning"
 
 
 def test_a_study_without_its_languages_has_no_table_2(tmp_path: Path) -> None:

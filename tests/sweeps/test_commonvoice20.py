@@ -11,6 +11,8 @@ import ray
 from mlflow import MlflowClient
 
 from orchestrator.cli import main
+from orchestrator.ledger import Ledger
+from orchestrator.storage import Storage
 from orchestrator.tracking import default_uri
 from sweeps.commonvoice20 import LANGUAGES, Options, paper, plan, reasons, recipe
 from trainables import testing
@@ -178,6 +180,17 @@ def test_bad_input_is_one_sentence_before_any_training(
     import re
 
     assert re.search(sentence, error), error
+
+
+def test_another_student_under_the_same_name_is_refused(release: Path, models: Path, tmp_path: Path) -> None:
+    options = Options(preset="mini", data=release, student=str(models / "whisper"), teacher=str(models / "bert"))
+    first, storage = plan(options)[0], Storage.at(str(tmp_path))
+    Ledger.of(storage, first).open(first)
+    fewer = plan(options.model_copy(update={"weights": (1.0,), "languages": ("ro",)}))[0]
+    Ledger.of(storage, fewer).open(fewer)
+    other = plan(options.model_copy(update={"student": str(models / "wav2vec2"), "weights": (0.5,)}))[0]
+    with pytest.raises(ValueError, match=r"`student\.encoder\.fingerprint \(pretrained\)` is .*, but was"):
+        Ledger.of(storage, other)
 
 
 def test_a_locale_without_its_table_is_said(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,8 +7,11 @@ import pytest
 
 from orchestrator.cli import main
 from orchestrator.layout import Layout
+from orchestrator.ledger import Ledger
+from orchestrator.storage import Storage
 from orchestrator.sweep import Sweep
 from sweeps.controls import Options, plan
+from trainables import testing
 from trainables.config import explain
 from trainables.recipes.distill_l2s import DistillL2S
 
@@ -107,6 +110,16 @@ def test_what_all_trials_have_in_common_does_not_depend_on_which_are_asked_for(t
     part = tiny.model_copy(update={"weights": (1.0,), "seeds": (2,), "languages": ("ro",)})
     assert plan(part)[0].common == common
     assert common["student.encoder.kind"] == "pretrained"
+
+
+def test_another_teacher_under_the_same_name_is_refused(tiny: Options, models: Path, tmp_path: Path) -> None:
+    first, storage = plan(tiny)[0], Storage.at(str(tmp_path / "runs"))
+    Ledger.of(storage, first).open(first)
+    more = plan(tiny.model_copy(update={"seeds": (4,)}))[0]
+    Ledger.of(storage, more).open(more)
+    other = plan(tiny.model_copy(update={"teacher": str(testing.bert(tmp_path / "bert", width=24))}))[0]
+    with pytest.raises(ValueError, match=r"`teacher\.fingerprint \(language_model\)` is .*, but was .* another `name`"):
+        Ledger.of(storage, other)
 
 
 def test_the_baseline_and_the_papers_teacher_are_trials_of_table_1_too(tiny: Options) -> None:
