@@ -4,7 +4,7 @@ import gc
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,15 +54,15 @@ def dataset(material: Material, kind: Any) -> Dataset:
 
 @dataclass
 class PaddingCollator:
-    """The collator of transformers' CTC example, which also counts what it is given."""
+    """The collator of transformers' CTC example, which also notes what it is given."""
 
     processor: Any
     """A `Wav2Vec2Processor`, whose types do not admit what its documentation does."""
     padding: Literal["longest", "max_length"] = "longest"
     teacher: TextEncoder | None = None
     """Where its tokens are wanted too."""
-    seconds: float = 0.0
-    """Of audio, padding not counted."""
+    seconds: list[float] = field(default_factory=list)
+    """Of audio in each batch, padding not counted."""
 
     def __call__(self, features: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         """A batch of rows of `dataset`."""
@@ -77,7 +77,7 @@ class PaddingCollator:
             texts = [feature["text"] for feature in features]
             tokens = self.teacher.tokenizer(texts, padding=True, return_tensors="pt")
             batch |= {"tokens": tokens["input_ids"], "tokens_mask": tokens["attention_mask"]}
-        self.seconds += sum(len(feature["input_values"]) for feature in features) / SAMPLE_RATE
+        self.seconds.append(sum(len(feature["input_values"]) for feature in features) / SAMPLE_RATE)
         return batch
 
 
@@ -139,7 +139,7 @@ def throughput(
     """Audio-seconds per second, with as many clips a step, as many steps and the same precision as the material's."""
     gc.collect()  # a trainer and its model hold each other, and the one before is still there
     optimisation, clock = material.recipe.optimisation, Clock()
-    collator.seconds = 0.0
+    collator.seconds.clear()
     trainer = Trainer(
         model=model,
         args=TrainingArguments(
@@ -155,4 +155,5 @@ def throughput(
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)  # what it prints would stand in the table's way
     trainer.train()
-    return collator.seconds / clock.seconds
+    # A batch more than there are steps has been fetched, which nothing was trained on.
+    return sum(collator.seconds[: optimisation.steps]) / clock.seconds

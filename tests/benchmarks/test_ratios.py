@@ -19,6 +19,7 @@ from benchmarks import (
     preparation,
     shared_preparation,
     two_workers,
+    usual_trainer,
 )
 from benchmarks.material import Material, Shape, environment, lengths, scratch
 from benchmarks.ratios import Claim, Measurement, alternate, device, not_measured, ratios
@@ -172,6 +173,18 @@ def test_an_evaluation_is_measured() -> None:
 def test_training_is_measured_against_transformers() -> None:
     found = finetuning.measure(1, finetuning.Size(TINY, 4, 2, 1))
     assert all(len(m.repeats) == 1 and m.repeats[0] > 0 for m in found)
+
+
+def test_only_what_the_trainer_was_trained_on_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usual_trainer.Clock, "seconds", property(lambda _: 1.0, lambda *_: None))
+    with scratch() as folder:
+        material = Material.of(folder, TINY, clips=8, batch=2, steps=2)
+        kind = usual_trainer.processor(material, folder)
+        collator = usual_trainer.PaddingCollator(kind)
+        model, rows = usual_trainer.student(material), usual_trainer.dataset(material, kind)
+        seconds = usual_trainer.throughput(model, rows, collator, material, folder, grouped=False, seed=0)
+    assert len(collator.seconds) > 2, "it fetches ahead"
+    assert seconds == pytest.approx(sum(collator.seconds[:2]))
 
 
 def test_operations_are_counted() -> None:
