@@ -72,18 +72,32 @@ def systems(random: Generator, of: np.ndarray, lengths: np.ndarray, better: floa
 
     A speaker is hard for both of them, by a common factor, and for each by one of its own; so is a clip.
     """
-    count = of.max() + 1
-
-    def factor(deviation: float, size: int) -> np.ndarray:
-        return random.lognormal(-(deviation**2) / 2, deviation, size)
-
-    common = factor(0.47, count)[of] * factor(0.6, len(of))
-    errors = [
-        random.poisson(RATE * times * common * factor(0.15, count)[of] * factor(0.3, len(of)) * lengths)
+    hard = common(random, of)
+    first, second = (
+        Counts(errors(random, times * hard * own(random, of), lengths), lengths, of, "speaker")
         for times in (better, 1.0)
-    ]
-    first, second = (Counts(e, lengths, of, "speaker") for e in errors)
+    )
     return first, second
+
+
+def factor(random: Generator, deviation: float, size: int) -> np.ndarray:
+    """Log-normal, of mean 1."""
+    return random.lognormal(-(deviation**2) / 2, deviation, size)
+
+
+def common(random: Generator, of: np.ndarray) -> np.ndarray:
+    """How hard each clip is for any system, by its speaker and by itself."""
+    return factor(random, 0.47, of.max() + 1)[of] * factor(random, 0.6, len(of))
+
+
+def own(random: Generator, of: np.ndarray) -> np.ndarray:
+    """How hard each clip is for one system alone, by its speaker."""
+    return factor(random, 0.15, of.max() + 1)[of]
+
+
+def errors(random: Generator, hard: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Of one trained model on each clip."""
+    return random.poisson(RATE * hard * factor(random, 0.3, len(lengths)) * lengths)
 
 
 def simulate(count: int, data_sets: int, clips: str) -> Setting:
