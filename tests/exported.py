@@ -13,8 +13,11 @@ from trainables.corpora.text import CharacterVocabulary
 from trainables.decoding import greedy
 from trainables.export import export
 from trainables.sequences import Sequences
-from trainables.students.ctc import CTCModel, CTCStudent, Pretrained
+from trainables.students.ctc import FAMILIES, CTCModel, CTCStudent, Pretrained
 
+ENCODERS = (*FAMILIES, *testing.BASES)
+LEAKING = ("data2vec-audio", *testing.BASES)
+"""Whose exports are transformers' own, in which a clip beside longer ones is not what it is alone."""
 VOCABULARY = CharacterVocabulary.of(["abcdefghij "])
 
 

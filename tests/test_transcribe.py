@@ -5,17 +5,16 @@ import pytest
 import soundfile
 import torch
 
-from tests.exported import Exported, text_of, waveforms
+from tests.exported import ENCODERS, Exported, text_of, waveforms
 from trainables import testing
 from trainables.corpora.audio import SAMPLE_RATE, decode
-from trainables.students.ctc import FAMILIES
 from trainables.training import World
 from trainables.transcribe import main
 
 pytestmark = pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask:UserWarning")
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=ENCODERS)
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     return Exported(request.param, tmp_path_factory.mktemp(request.param))
 

@@ -72,13 +72,17 @@ def corpus(root: Path, language: str = "cs", *, sizes: Sequence[int] = (24, 8, 8
 TRANSFORMER = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 CONVOLUTIONS = {"conv_dim": (8,) * 7, "conv_bias": True, "num_conv_pos_embedding_groups": 2}
 XLSR = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "num_conv_pos_embeddings": 16}
+BASE = {"feat_extract_norm": "group", "do_stable_layer_norm": False, "conv_bias": False}
+BASES = ("wav2vec2-base", "hubert-base", "wavlm-base")
+"""The smaller checkpoints of these families, the only ones whose first convolution is normalised over time."""
 
 
 def speech_encoder(family: str, folder: Path, **changes: object) -> Path:
-    """A random encoder of any family of students, of a few thousand weights, as a checkpoint for `from_pretrained`."""
-    convolutional = {**TRANSFORMER, **CONVOLUTIONS, **XLSR, **changes}
+    """A random encoder of any family of students, or of `BASES`, of a few thousand weights, for `from_pretrained`."""
+    norms = BASE if family in BASES else {}
+    convolutional = {**TRANSFORMER, **CONVOLUTIONS, **XLSR, **norms, **changes}
     torch.manual_seed(0)
-    match family:
+    match family.removesuffix("-base"):
         case "wav2vec2":
             model = Wav2Vec2Model(Wav2Vec2Config(**convolutional))
         case "hubert":
@@ -86,8 +90,7 @@ def speech_encoder(family: str, folder: Path, **changes: object) -> Path:
         case "wavlm":
             model = WavLMModel(WavLMConfig(**convolutional))
         case "data2vec-audio":
-            # Of several layers of positional convolutions, all but the first see what the padding became.
-            positions = {"num_conv_pos_embeddings": 1, "conv_pos_kernel_size": 5}
+            positions = {"conv_pos_kernel_size": 5}
             model = Data2VecAudioModel(Data2VecAudioConfig(**{**TRANSFORMER, **CONVOLUTIONS, **positions, **changes}))
         case "wav2vec2-bert":
             conformer = {"conv_depthwise_kernel_size": 5, "output_hidden_size": 16}

@@ -13,6 +13,7 @@ import pytest
 import torch
 from pyarrow import parquet
 
+from trainables import testing
 from trainables.corpora.batching import ByCount, Loader, TimeMasking
 from trainables.corpora.prepared import PreparedSplit
 from trainables.corpora.text import CharacterVocabulary
@@ -21,7 +22,7 @@ from trainables.metrics import ErrorCounts
 from trainables.optimisation import Optimisation
 from trainables.recipes.distill_l2s import DistillL2S, DistillL2STask
 from trainables.run import LocalRun
-from trainables.students.ctc import CTCStudent, Pretrained, Regularisation
+from trainables.students.ctc import CTCStudent, Pretrained, Regularisation, Scratch
 from trainables.teachers.features import CachedFeatures, OnlineFeatures
 from trainables.teachers.language_model import LanguageModel, RandomLanguageModel
 from trainables.teachers.variants import TrainedAlong
@@ -57,6 +58,10 @@ def changed(recipe: DistillL2S, **changes: object) -> DistillL2S:
     return recipe.model_copy(update={"optimisation": recipe.optimisation.model_copy(update=changes)})
 
 
+def of_encoder(recipe: DistillL2S, encoder: Pretrained | Scratch) -> DistillL2S:
+    return recipe.model_copy(update={"student": recipe.student.model_copy(update={"encoder": encoder})})
+
+
 def regularised(recipe: DistillL2S, models: Path, layerdrop: float = 0.1) -> DistillL2S:
     """With dropout and layerdrop: their draws too must not change."""
     regularisation = Regularisation(layers=layerdrop)
@@ -87,7 +92,10 @@ def test_resumed_is_uninterrupted(recipe: DistillL2S, models: Path, tmp_path: Pa
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_shares_are_the_whole_batch(recipe: DistillL2S, tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoder", ["whisper", "wav2vec2-base", "data2vec-audio"])
+def test_shares_are_the_whole_batch(recipe: DistillL2S, tmp_path: Path, encoder: str) -> None:
+    folder = testing.speech_encoder(encoder, tmp_path / encoder, final_dropout=0.0)
+    recipe = of_encoder(recipe, Scratch(model=str(folder)))
     runs = [LocalRun(tmp_path / str(shares)) for shares in (1, 3, 4)]
     for run, shares in zip(runs, (1, 3, 4), strict=True):
         changed(recipe, shares=shares, evaluate_every=1).run(run)
@@ -204,12 +212,9 @@ def test_the_teacher_is_never_touched(recipe: DistillL2S) -> None:
 
 
 def test_ten_utterances_are_learned_by_heart(recipe: DistillL2S, release: Path, tmp_path: Path) -> None:
-    from trainables import testing
-
     testing.corpus(tmp_path / "ten", "cs", sizes=(10, 1, 1))
     testing.whisper(tmp_path / "whisper", width=64)
     corpus = recipe.corpus.model_copy(update={"root": str(tmp_path / "ten")})
-    student = recipe.student.model_copy(update={"encoder": Pretrained(model=str(tmp_path / "whisper"))})
     optimisation = Optimisation(
         steps=250,
         warmup=25,
@@ -218,9 +223,9 @@ def test_ten_utterances_are_learned_by_heart(recipe: DistillL2S, release: Path, 
         evaluate_every=250,
         precision="float32",
     )
-    recipe = recipe.model_copy(
+    recipe = of_encoder(recipe, Pretrained(model=str(tmp_path / "whisper"))).model_copy(
         update={
-            "corpus": corpus, "student": student, "optimisation": optimisation, "batching": ByCount(utterances=10),
+            "corpus": corpus, "optimisation": optimisation, "batching": ByCount(utterances=10),
             "masking": TimeMasking(probability=0), "weight": 0.25,
         }
     )  # fmt: skip

@@ -18,19 +18,20 @@ from trainables.students.encoders import fit_frames, standardise
 pytestmark = pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask:UserWarning")
 
 VOCABULARY = CharacterVocabulary.of(["abcdefghij "])
-CONVOLUTIONAL = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
+CONVOLUTIONAL = ("wav2vec2", "hubert", "wavlm", "data2vec-audio", *testing.BASES)
+ENCODERS = (*FAMILIES, *testing.BASES)
 NO_DROPOUT = Regularisation(attention=0, hidden=0, layers=0)
 
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoints")
-    return {family: str(testing.speech_encoder(family, folder / family)) for family in FAMILIES}
+    return {family: str(testing.speech_encoder(family, folder / family)) for family in ENCODERS}
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=ENCODERS)
 def model(request, checkpoints):
-    """The folder of a model, once for every family."""
+    """The folder of a model, once for every family and kind of norm."""
     return checkpoints[request.param]
 
 
@@ -76,9 +77,8 @@ def test_no_family_gives_fewer_frames_than_the_corpus_counts_on(model):
         assert int(encoded.logits.lengths) >= frames_of(samples) > 0
 
 
-def test_an_utterance_alone_is_as_in_a_padded_batch(model):
+def assert_alone_is_together(student):
     waveforms = noise(0.31, 0.77, 1.2)
-    student = build(Pretrained(model=model)).eval()
     with torch.no_grad():
         together = student(batch_of(waveforms))
         for i, waveform in enumerate(waveforms):
@@ -87,6 +87,18 @@ def test_an_utterance_alone_is_as_in_a_padded_batch(model):
             for a, b in ((together.logits, alone.logits), (together.hidden, alone.hidden)):
                 torch.testing.assert_close(a.values[i, :length], b.values[0, :length], rtol=0, atol=1e-4)
             assert together.hidden.values[i, length:].eq(0).all()
+
+
+def test_an_utterance_alone_is_as_in_a_padded_batch(model):
+    assert_alone_is_together(build(Pretrained(model=model)).eval())
+
+
+def test_a_batch_norm_before_huberts_positions_lets_no_padding_in(tmp_path):
+    folder = testing.speech_encoder("hubert-base", tmp_path / "model", conv_pos_batch_norm=True)
+    student = build(Pretrained(model=str(folder))).eval()
+    with torch.no_grad():
+        student.encoder.model.encoder.pos_conv_embed.batch_norm.bias.fill_(1.0)
+    assert_alone_is_together(student)
 
 
 def hidden_with_and_without_masks(student):
@@ -102,7 +114,7 @@ def test_masks_hide_frames_from_the_encoder(model):
     assert not torch.allclose(plain, masked, atol=1e-3)
 
 
-@pytest.mark.parametrize("family", [family for family in FAMILIES if family != "whisper"])
+@pytest.mark.parametrize("family", [family for family in ENCODERS if family != "whisper"])
 def test_masks_work_for_a_checkpoint_that_was_trained_without(family, tmp_path):
     folder = testing.speech_encoder(family, tmp_path / "model", mask_time_prob=0.0, apply_spec_augment=False)
     plain, masked = hidden_with_and_without_masks(build(Pretrained(model=str(folder))).train())

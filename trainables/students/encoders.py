@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from trainables.corpora.audio import SAMPLE_RATE
 from trainables.sequences import Sequences
+from trainables.students import padding
 from trainables.students.fbank import KaldiFilterBanks
 
 if TYPE_CHECKING:
@@ -24,11 +25,13 @@ class WaveformEncoder(nn.Module):
         super().__init__()
         self.model = model
         model._mask_hidden_states = partial(_hidden_away, model)
+        self.lengths = padding.kept_out(model)
 
     def forward(self, audio: Sequences, masked: Bool[Tensor, "batch frames"] | None) -> Sequences:
         """Hidden states (batch, frames, features)."""
         waveform = standardise(audio)
         lengths = self.model._get_feat_extract_output_lengths(audio.lengths)
+        self.lengths.samples, self.lengths.frames = audio.lengths, lengths
         frames = int(self.model._get_feat_extract_output_lengths(waveform.shape[1]))
         output = self.model(
             waveform,

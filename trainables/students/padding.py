@@ -1,0 +1,55 @@
+"""Layers inside transformers' models over waveforms that would mix a batch's padding into its clips."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from trainables.sequences import Sequences, mask_of
+
+
+class Lengths:
+    """Of the clips of a pass. The layers inside have no argument for them, so they are noted before each pass."""
+
+    samples: Int[Tensor, " batch"]
+    frames: Int[Tensor, " batch"]
+
+
+def kept_out(model: Any) -> Lengths:
+    """Change `model` so that a clip beside longer ones is what it is alone; where the lengths are to be noted.
+
+    A clip alone is what it was, and parameters keep their names. The other layers leave padding out by themselves.
+    """
+    lengths = Lengths()
+    first = model.feature_extractor.conv_layers[0]
+    if isinstance(norm := first.layer_norm, nn.GroupNorm):
+        assert norm.num_groups == norm.num_channels
+        norm.forward = partial(_normalised, lengths, first.conv, norm)  # pyright: ignore[reportAttributeAccessIssue]
+    # data2vec has several in a row, and a HuBERT may have a batch norm before its only one: neither leaves zeros.
+    for module in model.encoder.pos_conv_embed.modules():
+        if isinstance(module, nn.Conv1d):
+            module.register_forward_pre_hook(partial(_zero_padded, lengths))
+    return lengths
+
+
+def _normalised(
+    clips: Lengths, conv: nn.Conv1d, norm: nn.GroupNorm, hidden: Float[Tensor, "batch channels frames"]
+) -> Float[Tensor, "batch channels frames"]:
+    """In place of the norm's own forward: each channel of a clip by its mean and variance over the clip's frames.
+
+    In float32 whatever the precision, as under autocast on a GPU.
+    """
+    frames = (clips.samples - conv.kernel_size[0]).div(conv.stride[0], rounding_mode="floor") + 1
+    mask, count = mask_of(frames, hidden.shape[2])[:, None], frames[:, None, None]
+    values = hidden.float()
+    mean = (values * mask).sum(dim=2, keepdim=True) / count
+    variance = ((values - mean) * mask).square().sum(dim=2, keepdim=True) / count
+    scale = norm.weight[:, None] * (variance + norm.eps).rsqrt()
+    return torch.addcmul(norm.bias[:, None] - mean * scale, values, scale)
+
+
+def _zero_padded(clips: Lengths, _: nn.Module, arguments: tuple[Float[Tensor, "batch features frames"]]) -> Tensor:
+    """Before a convolution: zeros beyond each length, as it sees them beyond the end of a clip alone."""
+    return Sequences(arguments[0].transpose(1, 2), clips.frames).zero_padded().values.transpose(1, 2)
