@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -28,3 +29,24 @@ def test_a_trials_recipe_runs_and_resumes(
         results.append(json.loads(capsys.readouterr().out))
     assert results[0] == results[1]
     assert results[0]["step"] == 20
+
+
+def test_the_folder_of_another_recipe_is_refused(
+    recipe: DistillL2S, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(recipe: DistillL2S) -> int:
+        (tmp_path / "recipe.json").write_text(recipe.model_dump_json())
+        return main([str(tmp_path / "recipe.json"), str(tmp_path / "run")])
+
+    assert run(recipe) == 0
+    result, metrics = capsys.readouterr().out, (tmp_path / "run" / "metrics.jsonl").read_text()
+    for changes in ({"seed": 7}, {"weight": 50.0}, {"weight": 0.0}):
+        assert run(recipe.model_copy(update=changes)) == 2
+        told = capsys.readouterr()
+        assert told.out == ""
+        sentence = r".*/run must be new or of this recipe, [0-9a-f]{16}, but is of [0-9a-f]{16} instead\.\n"
+        assert re.fullmatch(sentence, told.err)
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == metrics
+    # How it is computed is no part of what it is.
+    assert run(recipe.model_copy(update={"evaluation_seconds": 3.0})) == 0
+    assert capsys.readouterr().out == result

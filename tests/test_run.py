@@ -23,6 +23,34 @@ def test_the_first_start_has_nothing_to_resume(tmp_path):
     assert LocalRun(tmp_path / "run").metrics() == []
 
 
+def test_a_folder_is_one_recipes(tmp_path, checkpoint):
+    folder = tmp_path / "run"
+    LocalRun(folder).claim("one")
+    assert (folder / "recipe.digest").read_text() == "one"
+    LocalRun(folder).report({}, step=5, checkpoint=checkpoint)
+    LocalRun(folder).claim("one")
+    with pytest.raises(ValueError, match=r"run must be new or of this recipe, other, but is of one instead\.$"):
+        LocalRun(folder).claim("other")
+
+
+def test_checkpoints_of_nobody_are_nobodys(tmp_path, checkpoint):
+    LocalRun(tmp_path / "run").report({}, step=5, checkpoint=checkpoint)
+    with pytest.raises(ValueError, match=r"this recipe, one, but is of one that it does not name instead\.$"):
+        LocalRun(tmp_path / "run").claim("one")
+    assert not (tmp_path / "run" / "recipe.digest").exists()
+
+
+def test_every_rank_is_refused_and_the_first_one_writes(tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    LocalRun(tmp_path / "run").claim("one")
+    assert not (tmp_path / "run" / "recipe.digest").exists()
+    monkeypatch.setenv("RANK", "0")
+    LocalRun(tmp_path / "run").claim("other")
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(ValueError, match="but is of other instead"):
+        LocalRun(tmp_path / "run").claim("one")
+
+
 def test_resume_gives_the_last_checkpoint_to_another_process_too(tmp_path, checkpoint):
     run = LocalRun(tmp_path / "run")
     run.report({"loss": 2.0}, step=5, checkpoint=checkpoint)

@@ -9,13 +9,16 @@ import torch
 from pydantic import ValidationError
 from torch import distributed
 
-from trainables.config import explain
+from trainables.config import digest, explain
 from trainables.recipes.distill_l2s import DistillL2S
 from trainables.run import LocalRun
 
 
 def main(arguments: list[str]) -> int:
-    """Run the recipe in FOLDER and print its result as JSON; a second run resumes."""
+    """Run the recipe in FOLDER and print its result as JSON; a second run resumes.
+
+    A FOLDER of another recipe is refused: 2, as for whatever else is wrong with what was given.
+    """
     if len(arguments) != 2 or not Path(arguments[0]).is_file():
         print("usage: python -m trainables RECIPE.json FOLDER", file=sys.stderr)
         return 2
@@ -28,7 +31,9 @@ def main(arguments: list[str]) -> int:
     try:
         # A trial's folder holds its recipe with its type beside the fields; the bare fields will do too.
         recipe = DistillL2S.model_validate(description.get("fields", description))
-        result = recipe.run(LocalRun(Path(arguments[1])))
+        run = LocalRun(Path(arguments[1]))
+        run.claim(digest(recipe.identity()))
+        result = recipe.run(run)
     except ValidationError as error:
         print(explain(error), file=sys.stderr)
         return 2

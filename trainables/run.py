@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from trainables.cache import write_atomically
+
 
 @runtime_checkable
 class Run(Protocol):
@@ -26,12 +28,31 @@ class Run(Protocol):
 
 
 class LocalRun:
-    """A run in a folder: `metrics.jsonl`, a line a report, the last two of `checkpoints/step-N`, and what is kept."""
+    """A run in a folder: `metrics.jsonl`, a line a report, the last two of `checkpoints/step-N`, and what is kept.
+
+    `recipe.digest` says whose, where that was claimed.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.leads = int(os.environ.get("RANK", "0")) == 0
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+
+    def claim(self, recipe: str) -> None:
+        """Make the folder that of the recipe with this digest, or see that it is. To be called before all else.
+
+        Raises ValueError when it is another's, or has checkpoints and does not say whose: what they would be
+        resumed to looks like a result. Every rank asks, so that none waits for one that was refused.
+        """
+        file = self.folder / "recipe.digest"
+        if file.exists():
+            found = file.read_text(encoding="utf-8")
+        else:
+            found = "one that it does not name" if self._committed() else None
+        if found not in (None, recipe):
+            raise ValueError(f"{self.folder} must be new or of this recipe, {recipe}, but is of {found} instead.")
+        if self.leads and found is None:
+            write_atomically(file, recipe)
 
     def report(self, metrics: Mapping[str, float], *, step: int, checkpoint: Path | None = None) -> None:
         """See `Run.report`. The checkpoint is copied under another name and renamed when it is whole."""
