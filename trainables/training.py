@@ -100,11 +100,14 @@ class World:
         return (batch.to(self.device) for batch in ahead(map(self.ready, batches)))
 
     def precision(self, wanted: str) -> AbstractContextManager[Any]:
-        """bfloat16 autocast where it is `wanted` and the device has it, else float32."""
-        cuda = self.device.type == "cuda"
+        """bfloat16 autocast where it is `wanted` and the device has it in hardware, else float32."""
         if wanted == "float32":
             return nullcontext()
-        if torch.cuda.is_bf16_supported() if cuda else torch.cpu._is_avx512_bf16_supported():
+        if self.device.type == "cuda":
+            has_it = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:
+            has_it = torch.cpu._is_avx512_bf16_supported()
+        if has_it:
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return nullcontext()
 
