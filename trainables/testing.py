@@ -1,6 +1,7 @@
-"""Tiny corpora and tiny models, for tests and for smoke runs: everything is made here, from nothing."""
+"""Tiny corpora and tiny models, for tests and for smoke runs, made from nothing; and a teacher without its cache."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,10 @@ from transformers import (
 )
 
 from trainables.corpora.audio import SAMPLE_RATE
+from trainables.corpora.batching import Indices
+from trainables.corpora.prepared import PreparedSplit
+from trainables.sequences import Sequences
+from trainables.teachers.language_model import TextEncoder
 
 COLUMNS = (
     "client_id", "path", "sentence_id", "sentence", "sentence_domain", "up_votes", "down_votes", "age", "gender",
@@ -67,6 +72,18 @@ def corpus(root: Path, language: str = "cs", *, sizes: Sequence[int] = (24, 8, 8
             lines.append("\t".join(row.get(column, "") for column in COLUMNS))
         (folder / f"{name}.tsv").write_text("\n".join(lines) + "\n")
     return root
+
+
+@dataclass(frozen=True)
+class OnlineFeatures:
+    """A feature source that asks the teacher each time: what a cache must agree with."""
+
+    teacher: TextEncoder
+    split: PreparedSplit
+
+    def __call__(self, indices: Indices) -> Sequences:
+        """Hidden states (batch, tokens, features), float32."""
+        return self.teacher([self.split.texts[i] for i in indices])
 
 
 TRANSFORMER = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}

@@ -23,9 +23,10 @@ from trainables.optimisation import Optimisation
 from trainables.recipes.distill_l2s import DistillL2S, DistillL2STask
 from trainables.run import LocalRun
 from trainables.students.ctc import CTCStudent, Pretrained, Regularisation, Scratch
-from trainables.teachers.features import CachedFeatures, OnlineFeatures
+from trainables.teachers.features import CachedFeatures
 from trainables.teachers.language_model import LanguageModel, RandomLanguageModel
 from trainables.teachers.variants import TrainedAlong
+from trainables.testing import OnlineFeatures
 from trainables.training import NonFiniteLoss, World
 
 

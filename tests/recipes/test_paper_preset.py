@@ -12,7 +12,7 @@ from trainables.corpora.batching import Loader
 from trainables.corpora.prepared import PreparedSplit
 from trainables.corpora.text import CharacterVocabulary
 from trainables.students.ctc import Scratch
-from trainables.teachers.features import OnlineFeatures
+from trainables.testing import OnlineFeatures
 
 XLSR_53 = Wav2Vec2Config(
     hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096,

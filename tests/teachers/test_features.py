@@ -7,8 +7,9 @@ import torch
 from trainables.corpora.common_voice import CommonVoice
 from trainables.corpora.prepared import PreparedSplit, SplitPreparation
 from trainables.corpora.text import Letters
-from trainables.teachers.features import CachedFeatures, FeaturePreparation, OnlineFeatures
+from trainables.teachers.features import CachedFeatures, FeaturePreparation
 from trainables.teachers.language_model import LanguageModel
+from trainables.testing import OnlineFeatures
 
 
 def preparation(release, models, **changes):

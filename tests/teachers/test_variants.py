@@ -11,9 +11,10 @@ from trainables.corpora.common_voice import CommonVoice
 from trainables.corpora.prepared import PreparedSplit, SplitPreparation
 from trainables.corpora.text import Letters
 from trainables.sequences import Sequences
-from trainables.teachers.features import CachedFeatures, FeaturePreparation, OnlineFeatures, ShuffledFeatures
+from trainables.teachers.features import CachedFeatures, FeaturePreparation, ShuffledFeatures
 from trainables.teachers.language_model import LanguageModel, RandomLanguageModel
 from trainables.teachers.variants import ShuffledTranscripts, Teacher, TrainedAlong
+from trainables.testing import OnlineFeatures
 
 TEXTS = ["abba", "cafe deed", "a"]
 

@@ -1,4 +1,4 @@
-"""Teacher features of a whole split: computed once and cached, or online."""
+"""Teacher features of a whole split, computed once and cached."""
 
 import json
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from trainables.config import Preparation, digest
 from trainables.corpora.batching import FeatureSource, Indices
 from trainables.corpora.prepared import PreparedSplit, SplitPreparation
 from trainables.sequences import Sequences
-from trainables.teachers.language_model import FrozenLanguageModel, TextEncoder
+from trainables.teachers.language_model import FrozenLanguageModel
 
 FORMAT = 2
 TEXTS_AT_ONCE = 64
@@ -111,18 +111,6 @@ class CachedFeatures:
                     f"{self.folder / name} must have SHA-256 {expected}, but has {found} instead; "
                     "delete its folder to prepare it again."
                 )
-
-
-@dataclass(frozen=True)
-class OnlineFeatures:
-    """A feature source that asks the teacher each time."""
-
-    teacher: TextEncoder
-    split: PreparedSplit
-
-    def __call__(self, indices: Indices) -> Sequences:
-        """Hidden states (batch, tokens, features), float32."""
-        return self.teacher([self.split.texts[i] for i in indices])
 
 
 @dataclass(frozen=True)
