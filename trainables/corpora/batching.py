@@ -75,7 +75,7 @@ class TimeMasking(Config):
     """SpecAugment's masks in time, drawn for each utterance on the host (wav2vec 2.0 §4.3)."""
 
     probability: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    """Expected share of frames under a mask, if masks did not overlap (§3.4 of the paper's settings)."""
+    """Expected share of frames under a mask, if masks did not overlap (the released code; the paper has no masks)."""
     span: Annotated[int, Field(gt=0)] = 10
     """Frames of 20 ms that one mask covers."""
 
