@@ -127,7 +127,9 @@ class RowsApart(TrialScheduler):
         self._of(trial).on_trial_error(tune_controller, trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """See `TrialScheduler`."""
+        """See `TrialScheduler`. One that is trained to its end is tested: to stop it would save next to nothing."""
+        if result.get("reported/step", 0) >= self.trials[trial.config["signature"]].recipe.steps:
+            return TrialScheduler.CONTINUE
         return self._of(trial).on_trial_result(tune_controller, trial, result)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
@@ -157,7 +159,6 @@ class RowsApart(TrialScheduler):
                 mode="min",
                 grace_period=max(1, steps // 4),
                 reduction_factor=2,
-                # Not `steps`: a trial that has come so far is to be tested too.
-                max_t=steps + 1,
+                max_t=steps,
             )
         return self.rows[row]
