@@ -2,7 +2,8 @@
 
 The ledger is the outbox: what a trial has reported lies on the study's storage before anybody hears of it, with
 its time. One thread of the driver brings MLflow up to it, as often and as late as it must: a report that is sent
-twice has the same step and time, and is one to MLflow. No training step and no scheduler waits for MLflow.
+twice has the same step and time, and is one to MLflow. A trial whose history has begun anew, because its files were
+deleted, gets a new run: the old one's curve must not pass for it. No training step and no scheduler waits for MLflow.
 """
 
 import contextlib
@@ -31,9 +32,11 @@ from orchestrator.storage import first_line, public
 from orchestrator.sweep import Sweep, Trial
 
 STUDY, SIGNATURE, PARENT = "l2s.study", "l2s.signature", "mlflow.parentRunId"
-DELIVERED = "l2s.reports"
+DELIVERED, HISTORY = "l2s.reports", "l2s.history"
+"""How many reports MLflow has, and when the first of them was made: by that, one history is told from another."""
 VERSIONS = "l2s.versions"
 DESCRIPTION, COMMIT, SOURCE = "mlflow.note.content", "mlflow.source.git.commit", "mlflow.source.name"
+NAME = "mlflow.runName"
 FILE = "sqlite:///"
 SETTINGS = {
     # By default a server that is not there takes MLflow minutes to notice.
@@ -187,7 +190,7 @@ class Tracker(Listener):
 
     def _deliver(self, trial: Trial) -> Run:
         """Send what the ledger has and MLflow does not."""
-        child, history = self._child(trial), self.ledger.history(trial.signature)
+        child, history = self._current(trial)
         sent = int(child.data.tags.get(DELIVERED, "0"))
         for report in history.reports[sent:]:
             moment, step = int(1000 * report["time"]), int(report["step"])
@@ -199,12 +202,11 @@ class Tracker(Listener):
         return child
 
     def _end(self, trial: Trial, result: Result) -> None:
-        child = self._child(trial)
+        child, history = self._current(trial)
         status = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}[result.status]
         if self.statuses.get(child.info.run_id, child.info.status) == status:
             return
         self._deliver(trial)
-        history = self.ledger.history(trial.signature)
         self._tag_attempts(child, history)
         self._tag(child, "l2s.status", result.status)
         self._tag(child, "l2s.reason", result.reason)
@@ -255,6 +257,25 @@ class Tracker(Listener):
                 self._tag(run, "l2s.described", "yes")
             self.children[trial.signature] = run
         return self.children[trial.signature]
+
+    def _current(self, trial: Trial) -> tuple[Run, History]:
+        """The trial's run and its history. A run of another one, as of a study that was deleted, gives way to a new."""
+        child, history = self._child(trial), self.ledger.history(trial.signature)
+        begun = str(history.reports[0]["time"]) if history.reports else ""
+        if child.data.tags.get(HISTORY, begun) != begun:
+            self._supersede(trial, child)
+            child = self._child(trial)
+        self._tag(child, HISTORY, begun)  # before any report is sent
+        return child, history
+
+    def _supersede(self, trial: Trial, child: Run) -> None:
+        """Keep a run for who wants to compare, but let nobody find it as the trial's."""
+        if self.statuses.get(child.info.run_id, child.info.status) == "RUNNING":
+            self._status(child, "KILLED")
+        self._tag(child, "l2s.status", "superseded")
+        self._tag(child, NAME, f"{trial.label} (superseded)")
+        self._tag(child, SIGNATURE, f"{trial.signature} (superseded)")
+        del self.children[trial.signature]
 
     def _status(self, run: Run, status: str) -> None:
         if self.statuses.get(run.info.run_id, run.info.status) != status:

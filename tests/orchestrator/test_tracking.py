@@ -209,6 +209,66 @@ def test_who_does_not_wait_is_told_what_is_missing_and_records_it_later(
     assert {parent.info.status, children[trial.signature].info.status} == {"FINISHED"}
 
 
+def superseded(uri: str) -> list[Run]:
+    """Children that stand for no trial any more."""
+    return [run for run in runs(uri)[1].values() if run.data.tags.get("l2s.status") == "superseded"]
+
+
+@pytest.mark.parametrize("lost", ["trials", "trials/{}/history.json", "trials/{}/history.json and no report"])
+def test_a_study_that_begins_anew_does_not_inherit_the_curves_of_the_old(
+    lost: str, uri: str, toys: Sweep, ledger: Ledger, run: Callable[[Trial, int], None]
+) -> None:
+    trial = toys.trials[0]
+    recording = tracker(uri, toys, ledger)
+    run(trial, 8)
+    recording.ended(trial, FINISHED)
+    recording.close(status="FINISHED")
+
+    ledger.storage.delete(lost.format(trial.signature).partition(" ")[0])
+    for _ in range(2):
+        recording = tracker(uri, toys, ledger)
+        if "no report" not in lost:
+            run(trial, 4)
+            recording.started(trial)
+        recording.ended(trial, FINISHED)
+        recording.close(status="FINISHED")
+    (old,) = superseded(uri)
+    assert curve(uri, old, "valid_cer") == CURVE
+    assert (old.info.run_name, old.info.status) == ("cs 0 (superseded)", "FINISHED")
+    child = runs(uri)[1][trial.signature]
+    assert curve(uri, child, "valid_cer") == ([] if "no report" in lost else CURVE[:2])
+    assert (child.info.run_name, child.info.status) == ("cs 0", "FINISHED")
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_run_is_superseded_once_however_often_mlflow_is_away(
+    after: bool, uri: str, toys: Sweep, ledger: Ledger, run: Callable[[Trial, int], None]
+) -> None:
+    trial = toys.trials[0]
+    recording = tracker(uri, toys, ledger)
+    run(trial, 8)
+    recording.reported(trial, {"step": 8})
+    recording.close(status="FINISHED")
+    ledger.storage.delete("trials")
+    run(trial, 4)
+    seen: set[str] = set()
+
+    def trouble(*values: Any, **_: Any) -> Exception | None:
+        """Each call is lost the first time; that of a file, by its kind: it comes from a new place each time."""
+        before = len(seen)
+        seen.add(str(values[:1] if values[0] == "log_artifact" else values))
+        return ConnectionError("lost") if len(seen) > before else None
+
+    recording = tracker(uri, toys, ledger)
+    recording.client = Flaky(recording.client, trouble, after=after)  # pyright: ignore
+    recording.reported(trial, {"step": 4})
+    recording.ended(trial, FINISHED)
+    recording.close(status="FINISHED")
+    assert len(superseded(uri)) == 1
+    assert len(runs(uri)[1]) == 2
+    assert curve(uri, runs(uri)[1][trial.signature], "valid_cer") == CURVE[:2]
+
+
 def test_what_mlflow_refuses_blocks_nothing_else(
     uri: str, toys: Sweep, ledger: Ledger, run: Callable[[Trial, int], None]
 ) -> None:
