@@ -23,6 +23,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, REQUEST_LIMIT_EXCEEDED, TEMPORARILY_UNAVAILABLE, ErrorCode
+from requests import HTTPError
 
 from orchestrator import provenance
 from orchestrator.events import Listener
@@ -54,6 +55,8 @@ FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0
 """Seconds between tries while MLflow is away: twice as many each time."""
 PASSING = {ErrorCode.Name(code) for code in (INTERNAL_ERROR, REQUEST_LIMIT_EXCEEDED, TEMPORARILY_UNAVAILABLE)}
 """MLflow's own words for what may be over soon; a lost connection and a locked database are among them."""
+PASSING_STATUSES = {408, 429, *range(500, 600)}
+"""The same in HTTP, in which files travel: a request timed out, too many of them, or trouble of the server's own."""
 
 
 def default_uri(storage: Path) -> str:
@@ -329,4 +332,6 @@ def _passing(error: Exception) -> bool:
     """Whether the same call may succeed later."""
     if isinstance(error, MlflowException):
         return error.error_code in PASSING
+    if isinstance(error, HTTPError) and error.response is not None:  # an OSError as well
+        return error.response.status_code in PASSING_STATUSES
     return isinstance(error, OSError | TimeoutError) and not isinstance(error, FileNotFoundError)

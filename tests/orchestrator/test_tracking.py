@@ -8,6 +8,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
+from requests import HTTPError, Response
 
 from orchestrator import tracking
 from orchestrator.claim import Claim
@@ -140,7 +141,18 @@ def test_one_parent_and_a_child_per_trial_however_often(
     assert artifacts(uri, child) == ["history.json", "recipe.json", "utterances.parquet"]
 
 
+def answer(status: int, reason: str) -> HTTPError:
+    """As MLflow's client raises it where a file is not taken."""
+    response = Response()
+    response.status_code, response.reason, response.url = status, reason, "http://mlflow/artifacts"
+    with pytest.raises(HTTPError) as error:
+        response.raise_for_status()
+    return error.value
+
+
 ANSWERS = [
+    answer(429, "Too Many Requests"),
+    answer(503, "Service Unavailable"),
     MlflowException("the database is locked", INTERNAL_ERROR),
     ConnectionError("connection refused"),
     TimeoutError("timed out"),
@@ -207,6 +219,27 @@ def test_who_does_not_wait_is_told_what_is_missing_and_records_it_later(
     parent, children = runs(uri)
     assert curve(uri, children[trial.signature], "valid_cer") == CURVE
     assert {parent.info.status, children[trial.signature].info.status} == {"FINISHED"}
+
+
+def test_a_file_that_the_server_refuses_blocks_nothing_else(
+    uri: str, toys: Sweep, ledger: Ledger, run: Callable[[Trial, int], None]
+) -> None:
+    told: list[str] = []
+    recording, trial = tracker(uri, toys, ledger, told, patience=1), toys.trials[0]
+
+    def trouble(name: str, *_: Any, **__: Any) -> Exception | None:
+        return answer(413, "Request Entity Too Large") if name == "log_artifact" else None
+
+    recording.client = Flaky(recording.client, trouble)  # pyright: ignore
+    recording.artifact("report.html", "a report")
+    run(trial, 8)
+    recording.reported(trial, {"step": 8})
+    with pytest.raises(StudyFailed, match=r"MLflow has not recorded everything: 413 .*Request Entity Too Large"):
+        recording.close(status="FINISHED")
+    parent, children = runs(uri)
+    assert parent.info.status == "FINISHED"
+    assert curve(uri, children[trial.signature], "valid_cer") == CURVE
+    assert told == []
 
 
 def superseded(uri: str) -> list[Run]:
