@@ -46,6 +46,8 @@ class Budget:
         raised = [cause for cause in causes.values() if not isinstance(cause, RayError | RayTrainError)]
         if any(isinstance(cause, Superseded) for cause in raised):
             raise Pause("another submitter has taken the study over")
+        if pause := next((cause for cause in raised if isinstance(cause, Pause)), None):
+            raise Pause(str(pause))
         if full := next((cause for cause in raised if _full(cause)), None):
             raise Pause(f"the storage is full ({first_line(full)})")
         # When a worker is lost, those that wait for it raise errors too.
@@ -76,6 +78,7 @@ def run_trial(config: dict[str, Any]) -> None:
     signature, ledger, budget = config["signature"], config["ledger"], Budget(config["budget"].errors)
     number = 0
     try:
+        look(ledger)
         while (found := ledger.result(signature)) is None or found.status != "finished":
             number += 1
             try:
@@ -98,6 +101,13 @@ def run_trial(config: dict[str, Any]) -> None:
             attempts=len(history.attempts),
         )
         ledger.finish(signature, failed)
+
+
+def look(ledger: Ledger) -> None:
+    """Raises Pause where this node does not see the study, before anything is written where nobody will find it."""
+    study, host = ledger.storage, socket.gethostname()
+    if study.read("study.json") is None:
+        raise Pause(f"The storage must be a folder that all nodes share, but {host} does not see {study}.")
 
 
 def _trainer(config: dict[str, Any], name: str) -> "TrialTrainer":
@@ -130,6 +140,7 @@ def _trainer(config: dict[str, Any], name: str) -> "TrialTrainer":
 
 def _train(config: dict[str, Any]) -> None:
     """The recipe, in each Ray Train worker; the first writes the result, which is what finishes the trial."""
+    look(config["ledger"])
     context, resources = ray.train.get_context(), config["resources"]
     workers = context.get_world_size()
     run = StoredRun(

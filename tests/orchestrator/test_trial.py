@@ -1,0 +1,49 @@
+"""What becomes of a trial's failures, without a cluster."""
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray.train
+import ray.tune
+
+from orchestrator import trial as trials
+from orchestrator.ledger import Ledger
+from orchestrator.storage import Storage
+from orchestrator.trial import Budget, run_trial
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What the trial reports to Tune."""
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(ray.tune, "report", told.append)
+    return told
+
+
+class OnAnotherNode:
+    """A trainer whose worker has a folder of its own where the study should be."""
+
+    def __init__(self, folder: Path) -> None:
+        self.config = {"ledger": Ledger(Storage.at(str(folder)))}
+
+    def fit(self) -> None:
+        try:
+            trials._train(self.config)
+        except Exception as error:
+            raise ray.train.WorkerGroupError("a worker failed", {0: error}) from error
+
+
+@pytest.mark.parametrize("node", ["the worker's", "the steering process's"])
+def test_a_node_that_does_not_see_the_study_pauses_it_and_writes_nothing(
+    node: str, ledger: Ledger, told: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere" / "toys"
+    monkeypatch.setattr(trials, "_trainer", lambda config, name: OnAnotherNode(elsewhere))
+    seen = ledger if node == "the worker's" else Ledger(Storage.at(str(elsewhere)))
+    run_trial({"signature": "a", "ledger": seen, "budget": Budget(0)})
+    sentence = f"must be a folder that all nodes share, but {socket.gethostname()} does not see {elsewhere}."
+    assert told == [{"paused": f"The storage {sentence}"}]
+    assert not elsewhere.exists()
+    assert ledger.result("a") is None
