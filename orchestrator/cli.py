@@ -16,7 +16,7 @@ from orchestrator import plan as plans
 from orchestrator import tracking
 from orchestrator.claim import Claim
 from orchestrator.events import Chorus, Narrator
-from orchestrator.failures import StudyFailed
+from orchestrator.failures import Refused, StudyFailed, refusing
 from orchestrator.interrupts import INTERRUPTED, interruptible
 from orchestrator.layout import Layout
 from orchestrator.ledger import Ledger, Result
@@ -94,19 +94,18 @@ def main(
     complaint = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         with interruptible():
-            chosen = tyro.cli(options, args=arguments, description=plan.__doc__)
-            sweep, layout, notes = plan(chosen)
+            with refusing():
+                chosen = tyro.cli(options, args=arguments, description=plan.__doc__)
+                sweep, layout, notes = plan(chosen)
             try:
                 return run_study(chosen, sweep, layout, notes, command_line(arguments), console)
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 if chosen.local:  # the debugger's
                     raise
                 raise StudyFailed(f"The study cannot go on: {first_line(error)}") from error
-    except ValidationError as error:
-        complaint.print(explain(error), markup=False)
-        return 2
-    except ValueError as error:
-        complaint.print(str(error), markup=False)
+    except Refused as refused:
+        error = refused.__cause__
+        complaint.print(explain(error) if isinstance(error, ValidationError) else str(error), markup=False)
         return 2
     except StudyFailed as error:  # any other error of --local is for the debugger
         complaint.print(str(error), markup=False)
@@ -125,32 +124,36 @@ def run_study(
 ) -> int:
     """Run the trials that have no result yet and render the table of all; `command` is what makes the study again.
 
-    All that can be wrong with the input is found before the claim to the study is written.
+    All that can be wrong with the input is found before the claim to the study is written, and raises Refused.
     """
-    _check(options)
-    storage = Storage.at(options.storage)
-    uri = options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or _database(storage)
-    trials = sweep.trials  # its fingerprints are read here
-    ledger = Ledger.of(storage, sweep)
-    results, settled, missing = _state(ledger, trials, options)
-    begun = ledger.begun([trial.signature for trial in missing])
-    console.print(_summary(sweep, settled, len(missing), len(begun)), soft_wrap=True)
-    claim = Claim(ledger.storage)
-    if not options.plan:
-        claim.look()  # before Ray is asked for anything
-    runner = _runner(options, sweep) if missing else LocalRunner()
+    with refusing():
+        _check(options)
+        storage = Storage.at(options.storage)
+        uri = options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or _database(storage)
+        trials = sweep.trials  # its fingerprints are read here
+        ledger = Ledger.of(storage, sweep)
+        results, settled, missing = _state(ledger, trials, options)
+        begun = ledger.begun([trial.signature for trial in missing])
+        console.print(_summary(sweep, settled, len(missing), len(begun)), soft_wrap=True)
+        claim = Claim(ledger.storage)
+        if not options.plan:
+            claim.look()  # before Ray is asked for anything
+        runner = _runner(options, sweep) if missing else LocalRunner()
     if options.plan:
         plans.show(console, sweep, ledger, missing, results, begun, runner)
         return 0
     tracker = tracking.Tracker(uri, sweep)
-    tracker.reach()
+    with refusing():
+        tracker.reach()
     with claim.hold(console.print):
-        ledger.open(sweep)
-        # Until now another submitter may have gone on with it.
-        results, settled, missing = _state(ledger, trials, options)
-        Outline.of(sweep, layout, notes, command).write(ledger.storage)
+        with refusing():
+            ledger.open(sweep)
+            # Until now another submitter may have gone on with it.
+            results, settled, missing = _state(ledger, trials, options)
+            Outline.of(sweep, layout, notes, command).write(ledger.storage)
         with _narrator(console, layout, sweep, settled) as narrator:
-            tracker.connect(ledger, narrator.noted)
+            with refusing():
+                tracker.connect(ledger, narrator.noted)
             for trial in trials:
                 if trial.signature in settled:
                     tracker.ended(trial, settled[trial.signature])
@@ -160,12 +163,13 @@ def run_study(
                     with publisher.every(options.update_every):
                         runner.run(sweep, missing, ledger, claim, Chorus([narrator, tracker]))
             finally:
-                results = ledger.results([trial.signature for trial in trials])
-                lacking = sum(not _settled(results.get(trial.signature), options, final=True) for trial in trials)
-                try:
-                    rendering = publisher.publish()
-                finally:
-                    tracker.close(status="FAILED" if lacking else "FINISHED")
+                with refusing():
+                    results = ledger.results([trial.signature for trial in trials])
+                    lacking = sum(not _settled(results.get(trial.signature), options, final=True) for trial in trials)
+                    try:
+                        rendering = publisher.publish()
+                    finally:
+                        tracker.close(status="FAILED" if lacking else "FINISHED")
     console.print()
     for table in rendering.tables:
         show(table, console)

@@ -15,6 +15,7 @@ from orchestrator import rendered, tracking
 from orchestrator.claim import Claim
 from orchestrator.cli import main
 from orchestrator.storage import Storage
+from tests.toy.recipe import Toy
 from tests.toy.sweep import Options, plan
 from trainables.config import explain
 
@@ -134,6 +135,27 @@ def test_an_error_of_a_local_study_is_for_the_debugger(tmp_path: Path, capsys: p
     assert run.info.status == "FAILED"
     assert study("--local") == 0  # what `trouble` says is no part of a recipe's identity
     assert {r.info.status for r in runs_of(tmp_path)} == {"FINISHED"}
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize("what", ["run", "probe"])
+def test_so_is_a_value_error_of_its_recipe(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's for shapes: as a sentence it would not say where."""
+
+    def mistaken(self: Toy, *_: Any) -> None:
+        raise ValueError("Expected input batch_size (4) to match target batch_size (3).")
+
+    monkeypatch.setattr(Toy, what, mistaken)
+    with pytest.raises(ValueError, match="to match target batch_size") as error:
+        study("--local", *(["--plan"] if what == "probe" else []))
+    assert error.traceback[-1].name == "mistaken"
+
+
+@pytest.mark.usefixtures("finished")
+def test_a_damaged_result_is_said_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (result,) = (tmp_path / "runs" / "toy" / "trials").glob("*/result.json")
+    result.write_text("{")
+    refused(["--local"], "result.json must be as this program wrote it, but is damaged", capsys)
 
 
 def runs_of(tmp_path: Path) -> list:
