@@ -41,7 +41,7 @@ class LocalRunner:
                 ledger,
                 trial.signature,
                 attempt=here,
-                leads=True,
+                rank=0,
                 claim=claim,
                 told=lambda metrics, trial=trial: listener.reported(trial, metrics),
             )

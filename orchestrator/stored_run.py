@@ -1,5 +1,7 @@
 """A recipe's run whose checkpoints, reports and files lie on the study's storage, whoever runs it."""
 
+import hashlib
+import os
 import shutil
 import tempfile
 import time
@@ -13,6 +15,7 @@ from pathlib import Path
 from orchestrator import provenance
 from orchestrator.claim import Claim
 from orchestrator.ledger import Attempt, Ledger, Result
+from orchestrator.storage import Storage
 
 
 class StoredRun:
@@ -24,27 +27,27 @@ class StoredRun:
         signature: str,
         *,
         attempt: Attempt,
-        leads: bool,
+        rank: int,
         claim: Claim,
         told: Callable[[Mapping[str, float]], None],
     ) -> None:
         """`told` hears of every report, in every worker. Reports of a lost claim raise Superseded."""
-        self.trial, self.leads, self.claim, self.told = ledger.trial(signature), leads, claim, told
+        self.trial, self.leads, self.claim, self.told = ledger.trial(signature), rank == 0, claim, told
         self.ledger, self.signature = ledger, signature
         self.checkpoints = ledger.checkpoints(signature)
         self.history = ledger.history(signature)
         self.attempt, self.begun = attempt, time.monotonic()
         self.history.attempts.append(attempt)
-        # Made if something is fetched to it.
-        scratch = Path(tempfile.gettempdir()) / f"l2s-resume-{uuid.uuid4().hex}"
-        weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
+        scratch = _scratch(self.trial, signature, rank)
+        self.forget = weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
         # Now, and not when the recipe asks: another worker may be so far ahead then that it has committed one.
         self.last = self.checkpoints.latest(scratch)
-        if leads:
+        if self.leads:
             self.trial.write("history.json", self.history.dump())
 
     def report(self, metrics: Mapping[str, float], *, step: int, checkpoint: Path | None = None) -> None:
         """See the recipes' `Run`. The history comes first: a report is never lost because a checkpoint is newer."""
+        self.forget()  # Ray may end this process without a word, and what was fetched has been read
         if self.leads:
             self.claim.check()
             self.attempt.seconds = time.monotonic() - self.begun
@@ -55,7 +58,7 @@ class StoredRun:
         self.told({**metrics, "step": step})
 
     def resume(self) -> Path | None:
-        """See the recipes' `Run`. A damaged checkpoint is passed over for the one before it."""
+        """See the recipes' `Run`; there until the first report. A damaged one is passed over for the one before it."""
         return self.last
 
     def keep(self, file: Path) -> None:
@@ -78,6 +81,16 @@ class StoredRun:
             self.trial.write("history.json", self.history.dump())
             self.ledger.finish(self.signature, result)
         return result
+
+
+def _scratch(trial: Storage, signature: str, rank: int) -> Path:
+    """Where a worker fetches a checkpoint to; what a killed attempt of the same left there is deleted."""
+    study = hashlib.sha256(f"{os.getuid()} {trial}".encode()).hexdigest()[:8]  # others may share the machine
+    name = f"l2s-resume-{signature}-{study}-{rank}-"
+    for left in Path(tempfile.gettempdir()).glob(f"{name}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    # Of its own, so that an attempt that ends late does not delete what the next one has fetched.
+    return Path(tempfile.gettempdir()) / f"{name}{uuid.uuid4().hex[:8]}"
 
 
 def attempt(*, host: str, hardware: str, workers: int = 1, gpus: float = 0.0, commit: str = "") -> Attempt:

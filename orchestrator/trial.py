@@ -153,7 +153,7 @@ def _train(config: dict[str, Any]) -> None:
             gpus=workers * resources.gpus,
             commit=config["commit"],
         ),
-        leads=context.get_world_rank() == 0,
+        rank=context.get_world_rank(),
         claim=config["claim"],
         told=_tell,
     )

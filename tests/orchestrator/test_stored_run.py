@@ -1,3 +1,5 @@
+import gc
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,9 +20,9 @@ def told() -> Told:
     return []
 
 
-def start(ledger: Ledger, claim: Claim, told: Told, *, leads: bool = True, gpus: float = 0.0) -> StoredRun:
+def start(ledger: Ledger, claim: Claim, told: Told, *, rank: int = 0, gpus: float = 0.0) -> StoredRun:
     here = Attempt("2026-01-01T00:00:00+00:00", "host", gpus=gpus)
-    return StoredRun(ledger, "a", attempt=here, leads=leads, claim=claim, told=told.append)
+    return StoredRun(ledger, "a", attempt=here, rank=rank, claim=claim, told=told.append)
 
 
 def state(tmp_path: Path, text: str) -> Path:
@@ -75,6 +77,44 @@ def test_what_is_reported_again_after_a_resume_is_there_once(
     assert [metrics["step"] for metrics in told] == [2, 4, 6, 2, 4, 6, 8]
 
 
+@pytest.fixture
+def fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder for temporary files: what is in it was fetched from a storage that is not on this machine."""
+    folder = tmp_path / "fetched"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setattr(Storage, "local", None)
+    return folder
+
+
+def test_a_fetched_checkpoint_is_gone_after_the_first_report(
+    ledger: Ledger, claim: Claim, told: Told, tmp_path: Path, fetched: Path
+) -> None:
+    """Ray kills the workers of a trial that its scheduler stops, and they delete nothing then."""
+    start(ledger, claim, told).report({"loss": 1.0}, step=2, checkpoint=state(tmp_path, "two"))
+    runs = [start(ledger, claim, told, rank=rank) for rank in (0, 1)]
+    found = [run.resume() for run in runs]
+    assert [(folder / "state.txt").read_text() for folder in found if folder] == ["two", "two"]
+    for run in runs:
+        run.report({"loss": 0.5}, step=4)
+    assert list(fetched.iterdir()) == []
+
+
+def test_what_a_killed_attempt_fetched_is_deleted_by_the_next(
+    ledger: Ledger, claim: Claim, told: Told, tmp_path: Path, fetched: Path
+) -> None:
+    start(ledger, claim, told).report({"loss": 1.0}, step=2, checkpoint=state(tmp_path, "two"))
+    killed = [start(ledger, claim, told, rank=rank) for rank in (0, 1)]  # kept, so that they delete nothing
+    again = start(ledger, claim, told)
+    left = {folder.name.rpartition("-")[0][-2:] for folder in fetched.iterdir()}
+    assert (len(list(fetched.iterdir())), left) == (2, {"-0", "-1"}), "the other worker's is left alone"
+    found = again.resume()
+    del killed
+    gc.collect()
+    assert found is not None
+    assert (found / "state.txt").read_text() == "two", "an attempt that ends late deletes its own only"
+
+
 def test_a_report_is_kept_when_its_checkpoint_cannot_be(
     ledger: Ledger, claim: Claim, told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,7 +145,7 @@ def test_who_has_lost_the_study_writes_nothing_more(ledger: Ledger, told: Told, 
 
 
 def test_only_the_first_worker_writes(ledger: Ledger, told: Told, tmp_path: Path) -> None:
-    run = start(ledger, Claim(ledger.storage), told, leads=False)
+    run = start(ledger, Claim(ledger.storage), told, rank=1)
     run.report({"loss": 1.0}, step=2, checkpoint=state(tmp_path, "two"))
     run.keep(state(tmp_path, "two") / "state.txt")
     run.finish({"test_cer": 1.0})
@@ -129,7 +169,7 @@ def test_an_interrupted_toy_ends_as_an_uninterrupted_one(storage: Storage, toys:
 
     def run(recipe: Toy, name: str) -> Result:
         here = attempt(host="host", hardware="processor")
-        stored = StoredRun(ledger, name, attempt=here, leads=True, claim=claim, told=lambda metrics: None)
+        stored = StoredRun(ledger, name, attempt=here, rank=0, claim=claim, told=lambda metrics: None)
         return stored.finish(load({"type": "tests.toy.recipe:Toy", "fields": recipe.model_dump()}).run(stored))
 
     with claim.hold(print):

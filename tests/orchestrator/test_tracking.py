@@ -65,7 +65,7 @@ def run(ledger: Ledger, toys: Sweep, claim: Claim, tmp_path: Path) -> Callable[[
 
     def run(trial: Trial, upto: int) -> None:
         here = Attempt("2026-01-01T00:00:00+00:00", "host", "H100", 2, 2, {"ray": "2.60"}, "abc")
-        stored = StoredRun(ledger, trial.signature, attempt=here, leads=True, claim=claim, told=lambda _: None)
+        stored = StoredRun(ledger, trial.signature, attempt=here, rank=0, claim=claim, told=lambda _: None)
         for step in STEPS:
             if step <= upto:
                 stored.report({"valid_cer": 50 + step, "loss": 1 / step}, step=step)
@@ -376,7 +376,7 @@ def test_a_recipe_may_have_many_fields(uri: str, ledger: Ledger) -> None:
 def test_many_metrics_in_one_report(uri: str, toys: Sweep, ledger: Ledger, claim: Claim) -> None:
     trial = toys.trials[0]
     stored = StoredRun(
-        ledger, trial.signature, attempt=Attempt("now"), leads=True, claim=claim, told=lambda _: None
+        ledger, trial.signature, attempt=Attempt("now"), rank=0, claim=claim, told=lambda _: None
     )  # fmt: skip
     stored.report({f"m{i}": float(i) for i in range(250)}, step=1)
     recording = tracker(uri, toys, ledger)
