@@ -45,8 +45,8 @@ class StudyOptions(BaseModel):
     tracking_uri: str | None = None
     """MLflow tracking server; by default MLFLOW_TRACKING_URI, or else the database mlflow.db under the storage."""
     address: str | None = None
-    """Ray cluster to join, such as ray://host:10001; by default the submitted job's, or a new one on this
-    machine."""
+    """Ray cluster to join, from one of its nodes: its head's HOST:6379; by default the submitted job's, or a new one
+    on this machine."""
     workers: int = 1
     """Ray Train workers of each trial (data parallel)."""
     most_workers: int | None = None

@@ -33,6 +33,7 @@ from orchestrator.interrupts import INTERRUPTED
 from orchestrator.ledger import Ledger
 from orchestrator.preparing import Preparing
 from orchestrator.scheduling import Queue, RowsApart
+from orchestrator.storage import public
 from orchestrator.sweep import Resources, Sweep, Trial, load
 from orchestrator.trial import Budget, run_trial
 
@@ -52,8 +53,14 @@ def join(address: str | None, *, fork: bool = False) -> None:
 
     `fork` starts its workers as `orchestrator.forking` does.
 
-    Raises ValueError when there is no cluster at `address`.
+    Raises ValueError when there is no cluster at `address`, or when this process cannot be part of it.
     """
+    given, where = ("`address`", address) if address else ("RAY_ADDRESS", os.environ.get("RAY_ADDRESS", ""))
+    if "://" in where:  # Ray's client: Tune and what it asks would run on the head, away from what they tell here
+        raise ValueError(
+            f"{given} must be HOST:PORT of a cluster's head, such as HOST:6379, but is {public(where)} instead: "
+            "give it on a node of that cluster, or submit a job with `ray job submit`."
+        )
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # A job's own environment may name the same variables: Ray refuses that, though the values are the same.
     os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
@@ -67,7 +74,7 @@ def join(address: str | None, *, fork: bool = False) -> None:
         | forking.environment()
         | {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     )
-    if address and (match := re.fullmatch(r"(?:ray://)?([^:/]+):(\d+)", address)):
+    if address and (match := re.fullmatch(r"([^:/]+):(\d+)", address)):
         try:
             socket.create_connection((match[1], int(match[2])), timeout=5).close()
         except OSError as error:  # Ray itself would try for minutes

@@ -240,6 +240,12 @@ def test_what_the_cluster_lacks(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("more", [[], ["--plan"]], ids=["run", "plan"])
+def test_a_cluster_seen_from_outside(more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    refused(["--address", "ray://127.0.0.1:10001", *more], r"`address` must be HOST:PORT of a cluster's head", capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

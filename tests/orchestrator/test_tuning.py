@@ -39,6 +39,20 @@ def test_a_cluster_that_is_not_there_is_said_at_once() -> None:
         join("127.0.0.1:9")
 
 
+@pytest.mark.parametrize("how", ["given", "RAY_ADDRESS"])
+@pytest.mark.parametrize("address", ["ray://127.0.0.1:9", "http://127.0.0.1:9"])
+def test_who_is_no_part_of_the_cluster_is_told_what_to_do(
+    how: str, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over Ray's client Tune would run elsewhere, with a copy of what tells it which trial is next."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("it was joined"))
+    if how == "RAY_ADDRESS":
+        monkeypatch.setenv(how, address)
+    with pytest.raises(ValueError, match=rf"HOST:6379, but is {address} instead: give it on a node .* submit a job"):
+        join(address if how == "given" else None)
+
+
 def test_who_leaves_a_cluster_that_has_ended_does_not_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     codes: list[int] = []
     monkeypatch.setattr(os, "_exit", codes.append)
