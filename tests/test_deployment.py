@@ -26,7 +26,7 @@ KUBERNETES = "1.34"
 KUBERAY = {
     "RayJob": "entrypoint backoffLimit shutdownAfterJobFinishes ttlSecondsAfterFinished submissionMode "
     "submitterPodTemplate rayClusterSpec",
-    "RayCluster": "rayVersion authOptions enableInTreeAutoscaling autoscalerOptions headGroupSpec workerGroupSpecs",
+    "RayCluster": "rayVersion authOptions headGroupSpec workerGroupSpecs",
     "head": "rayStartParams template",
     "workers": "groupName replicas minReplicas maxReplicas rayStartParams template",
 }
@@ -223,3 +223,12 @@ def test_mlflow_answers_under_the_name_it_is_asked_by() -> None:
 def test_the_job_and_the_cluster_run_the_same_head() -> None:
     heads = [cluster["headGroupSpec"] for cluster in clusters().values()]
     assert heads[0] == heads[1]
+
+
+@pytest.mark.parametrize("kind", ["RayCluster", "RayJob"])
+def test_no_cluster_waits_for_trials_to_make_it_grow(kind: str) -> None:
+    """Trials are started where there is room for them: none waits, which is what an autoscaler goes by."""
+    cluster = clusters()[kind]
+    assert not cluster.get("enableInTreeAutoscaling")
+    for group in cluster["workerGroupSpecs"]:
+        assert group["minReplicas"] == group["replicas"] == group["maxReplicas"], group["groupName"]
