@@ -132,7 +132,8 @@ def _trainer(config: dict[str, Any], name: str) -> "TrialTrainer":
             name=name,
             storage_path=(ledger.storage / "ray").path,
             storage_filesystem=ledger.storage.filesystem,
-            failure_config=ray.train.FailureConfig(max_failures=0),
+            # Each attempt is made here, with as many workers as fit by then; by default Ray repeats a preempted one.
+            failure_config=ray.train.FailureConfig(max_failures=0, max_preemption_failures=0),
             callbacks=[ReportToTune()],
         ),
     )

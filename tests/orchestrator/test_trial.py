@@ -5,12 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 import ray.train
 import ray.tune
+from ray.exceptions import ActorDiedError
+from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
 
 from orchestrator import trial as trials
+from orchestrator.claim import Claim
 from orchestrator.ledger import Ledger
 from orchestrator.storage import Storage
+from orchestrator.sweep import Resources, Sweep
 from orchestrator.trial import Budget, run_trial
 
 
@@ -47,3 +52,25 @@ def test_a_node_that_does_not_see_the_study_pauses_it_and_writes_nothing(
     assert told == [{"paused": f"The storage {sentence}"}]
     assert not elsewhere.exists()
     assert ledger.result("a") is None
+
+
+@pytest.mark.parametrize("preempted", [False, True])
+def test_ray_repeats_no_attempt_by_itself(
+    preempted: bool, toys: Sweep, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would, after a preemption, with as many workers as before: on nodes that may not come back."""
+    monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 4.0})
+    trial = toys.trials[0]
+    config = {
+        "signature": trial.signature, "ledger": ledger, "claim": Claim(ledger.storage), "commit": "",
+        "recipes": {trial.signature: trial.describe()}, "resources": Resources(), "most_workers": 2,
+    }  # fmt: skip
+    trainer = trials._trainer(config, "attempt")
+    lost = ActorDiedError()
+    lost._preempted = preempted
+    assert lost.preempted == preempted
+    assert trainer.run_config.failure_config is not None
+    decision = DefaultFailurePolicy(trainer.run_config.failure_config).make_decision(
+        ray.train.WorkerGroupError("a worker was lost", {0: lost})
+    )
+    assert decision == FailureDecision.RAISE
