@@ -20,9 +20,11 @@ demo-synthetic: $(ENV)/complete  ## the same on synthetic speech, for machines w
 		--data $(L2S_CACHE)/miniature/synthetic_common_voice
 
 test: $(ENV)/complete  ## all tests; those of faults mostly wait for processes to start and die, so most of them beside the others
-	@log=$$(mktemp); $(RUN)python -m pytest --timeout 600 tests/faults --ignore $(NODES) > $$log 2>&1 & faults=$$!; \
-	$(RUN)python -m pytest --ignore tests/faults; rest=$$?; $(RUN)python -m pytest --timeout 600 $(NODES); nodes=$$?; \
-	wait $$faults; faults=$$?; cat $$log; rm $$log; exit $$((rest + nodes + faults))
+	@log=$$(mktemp); trap 'trap "" INT TERM; kill $$faults $$here 2> /dev/null; wait; rm $$log; exit 130' INT TERM; \
+	$(RUN)python -m pytest --timeout 600 tests/faults --ignore $(NODES) > $$log 2>&1 & faults=$$!; \
+	$(RUN)python -m pytest --ignore tests/faults & here=$$!; wait $$here; rest=$$?; \
+	$(RUN)python -m pytest --timeout 600 $(NODES) & here=$$!; wait $$here; nodes=$$?; \
+	wait $$faults; faulty=$$?; cat $$log; rm $$log; exit $$((rest + nodes + faulty))
 
 check: $(ENV)/complete  ## style, types, import contracts, links, deployment files
 	@$(RUN)ruff check .

@@ -32,6 +32,7 @@ import torch
 from mlflow import MlflowClient
 
 from orchestrator.tracking import default_uri
+from tests.termination import pytest_configure as pytest_configure
 from trainables import testing
 from trainables.corpora.batching import ByCount, TimeMasking
 from trainables.corpora.common_voice import CommonVoice
