@@ -13,7 +13,7 @@ CLAIMS = {"cuda": on(CLAIM, "GPU", 1.03), "cpu": on(CLAIM, "CPU", 1.05)}
 WEIGHT = 0.5
 
 
-SIZES = {"cuda": Size(XLSR_LARGE, 480, 24, 20), "cpu": Size(SMALL, 96, 8, 4)}
+SIZES = {"cuda": Size(XLSR_LARGE, 480, 24, 20), "cpu": Size(SMALL, 96, 8, 12)}
 
 
 def measure(repeats: int, size: Size | None = None) -> list[Measurement]:

@@ -35,7 +35,7 @@ class Size:
     corpus: int = 24_000
 
 
-SIZES = {"cuda": Size(XLSR_LARGE, 480, 24, 20), "cpu": Size(SMALL, 96, 8, 4)}
+SIZES = {"cuda": Size(XLSR_LARGE, 480, 24, 20), "cpu": Size(SMALL, 96, 8, 12)}
 
 
 def measure(repeats: int, size: Size | None = None) -> list[Measurement]:
