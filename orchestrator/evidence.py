@@ -46,6 +46,7 @@ class Cell:
     results: tuple[Result, ...] = ()
     """Of those of which anything came yet."""
     finished: tuple[Described, ...] = ()
+    """Those of its trials that are."""
     counts: Counts | None = None
     """Pooled over its finished trials; None unless all of them kept transcripts, and of the same utterances."""
     interval: Interval | None = None

@@ -266,7 +266,7 @@ def _repetitions(layout: Layout, evidence: Evidence) -> list[str]:
     doubled = [
         f"{names[row]}, {headings[column]}"
         for (row, column), cell in evidence.cells.items()
-        if sum(result.status == "finished" for result in cell.results) > len(cell.repetitions)
+        if len(cell.finished) > len(cell.repetitions)
     ]
     text = f"{layout.repetition.capitalize()}{'s' if len(everything) > 1 else ''}: {_listed(everything)}."
     if doubled:

@@ -133,7 +133,8 @@ def test_the_seeds_that_there_are_stand_under_the_table() -> None:
 def test_a_cell_of_unlike_trials_is_told() -> None:
     outline = Outline("some", layout(Options(), "no speech"), (), "", ())
     study = Study(Ledger(Storage.at("memory://nowhere")), outline, (), {})
-    cell = Cell(results=(finished(20.0), finished(10.0)), repetitions=(1,))
+    one, two = (StoredTrial(name, name, {"seed": 1}) for name in ("one", "two"))
+    cell = Cell((one, two), (finished(20.0), finished(10.0)), finished=(one, two), repetitions=(1,))
     table = table1(study, Evidence({("cs", "finetune_0"): cell}, {}))
     assert table.notes == ("Seed: 1. Means of unlike trials of one seed: Czech, tuned λ = 0.",)
 
