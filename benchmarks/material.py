@@ -214,12 +214,21 @@ class Material:
         world: World | None = None,
     ) -> float:
         """Audio-seconds per second of `fit` on these batches, until its one evaluation begins."""
+        return self.reported(task, batches, world)["audio_seconds_per_second"]
+
+    def reported(
+        self,
+        task: DistillL2STask,
+        batches: Callable[[int], Iterator[list[Batch]]],
+        world: World | None = None,
+    ) -> dict[str, float]:
+        """What `fit` reports of these batches, its speeds until its one evaluation begins."""
         reported = Reports()
         fit(
             task, train=batches, valid=lambda: islice(self.loader(0).evaluation(seconds=10, rank=0, world_size=1), 1),
             optimisation=self.recipe.optimisation, selection="cer", seed=0, run=reported, world=world or self.world(),
         )  # fmt: skip
-        return reported.metrics["audio_seconds_per_second"]
+        return reported.metrics
 
 
 class Reports(Run):

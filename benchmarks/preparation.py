@@ -4,10 +4,12 @@ The claim: at least 3 times what `datasets.map` does.
 The peer: a function that reads a clip with soundfile, averages its channels and resamples it with soxr in high quality,
 which is what `librosa.load` does, normalises it with transformers' feature extractor and returns float32 values, in
 one process, as the usual scripts do.
-The floor: decoding and resampling alone, which are the same libraries on both sides; the note says what they take.
+The floor: decoding alone, and with resampling, both of which are the same libraries on both sides; the note says what
+they take, and how many times quicker than the peer one would be that did nothing but decode.
 """
 
 import os
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,7 +32,7 @@ from trainables.corpora.text import Letters
 
 CLAIM = Claim(
     "preparation, hours of audio per core-minute", "datasets.map, librosa-style decoding",
-    "decoding and resampling alone", target=3, better="at least",
+    "decoding alone", target=3, better="at least",
 )  # fmt: skip
 
 
@@ -53,13 +55,16 @@ def measure(repeats: int, size: Size | None = None) -> list[Measurement]:
             "ours": core_seconds(lambda: ours(corpus, folder / f"ours-{next(numbers)}")),
             "datasets.map": core_seconds(lambda: usual(clips, folder / f"usual-{next(numbers)}")),
             "two maps": core_seconds(lambda: twice(clips, folder / f"twice-{next(numbers)}")),
-            "decoding alone": core_seconds(lambda: [read(clip) for clip in clips]),
+            "decoding and resampling": core_seconds(lambda: [read(clip) for clip in clips]),
+            "decoding": core_seconds(lambda: [samples(clip) for clip in clips]),
         }
         costs = alternate(arms, repeats)
         wall = _wall(lambda: ours(corpus, folder / "wall"))
     note = f"{size}; hours per core-minute: " + "; ".join(
         f"{name} {', '.join(f'{60 * hours / value:.2f}' for value in values)}" for name, values in costs.items()
     )
+    floor = statistics.median(ratios(costs["datasets.map"], costs["decoding"]))
+    note += f"; decoding alone would be {floor:.2f} × the peer"
     note += f"; ours on {os.cpu_count()} cores once: {wall:.1f} s, {60 * hours / wall:.2f} hours per minute"
     return [Measurement(CLAIM, ratios(costs["datasets.map"], costs["ours"]), note)]
 
@@ -98,8 +103,13 @@ def twice(clips: list[Path], cache: Path) -> None:
 
 def read(clip: Path) -> Any:
     """What `librosa.load` does at its defaults but for the rate."""
-    samples, rate = soundfile.read(clip, dtype="float32", always_2d=True)
-    return soxr.resample(samples.mean(axis=1), rate, SAMPLE_RATE, quality="HQ")
+    decoded, rate = samples(clip)
+    return soxr.resample(decoded.mean(axis=1), rate, SAMPLE_RATE, quality="HQ")
+
+
+def samples(clip: Path) -> Any:
+    """What is in the file, and its rate."""
+    return soundfile.read(clip, dtype="float32", always_2d=True)
 
 
 def _wall(run: Callable[[], None]) -> float:

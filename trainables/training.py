@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, closing, contextmanager, nullcont
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from trainables.optimisation import Optimisation
 from trainables.prefetch import ahead
 from trainables.run import Run
 
+T = TypeVar("T")
 CHECK_EVERY = 50
 """Steps between looks at whether the loss is still a number: each makes the host wait for the device."""
 
@@ -148,7 +149,7 @@ def fit(
     task.train()
     left = islice(train(progress.step), optimisation.steps - progress.step)
     with closing(ahead(list(map(world.ready, micro_batches)) for micro_batches in left)) as steps:
-        for micro_batches in steps:
+        for micro_batches in meter.fetched(steps):
             train_step(
                 model, optimiser, micro_batches,
                 step=progress.step, seed=seed, optimisation=optimisation, world=world, meter=meter,
@@ -164,7 +165,7 @@ def fit(
                 _keep_best(task, progress, metrics[f"valid_{selection}"])
                 metrics |= {"learning_rate": optimiser.param_groups[0]["lr"], "best_step": progress.best_step}
                 _commit(run, metrics, task, optimiser, progress, world)
-                meter = Meter()
+                meter.begin()
     task.student.load_state_dict(progress.best_student)
     return progress
 
@@ -208,11 +209,23 @@ def evaluating(task: Task, world: World, precision: str) -> Iterator[None]:
 
 
 class Meter:
-    """Means of the losses since the last reading, summed on the device so that no step waits for it."""
+    """Means of the losses since the last reading, summed on the device so that no step waits for it; and the speed."""
 
     def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget all that was counted; the clock starts."""
         self.sums: dict[str, Tensor] = {}
-        self.utterance_scale, self.seconds, self.begun = 0.0, 0.0, time.perf_counter()
+        self.utterance_scale, self.seconds, self.waited, self.begun = 0.0, 0.0, 0.0, time.perf_counter()
+
+    def fetched(self, items: Iterator[T]) -> Iterator[T]:
+        """The same items, and the time until each is there counted as waiting for data."""
+        begun = time.perf_counter()
+        for item in items:
+            self.waited += time.perf_counter() - begun
+            yield item
+            begun = time.perf_counter()
 
     def add(self, losses: Losses, batch: Batch) -> None:
         """Count a micro-batch."""
@@ -226,12 +239,20 @@ class Meter:
         self._values(step)
 
     def read(self, step: int) -> dict[str, float]:
-        """Means over all ranks."""
-        extra = torch.tensor([self.utterance_scale, self.seconds], dtype=torch.float64)
-        totals = reduced(torch.cat([self._values(step), extra])).tolist()
-        steps, seconds = totals[-2:]
+        """Means over all ranks.
+
+        Waiting for data is the host's: a GPU, which may be at work on what it was given before, waits no longer.
+        """
+        values, elapsed = self._values(step), time.perf_counter() - self.begun
+        extra = torch.tensor([self.utterance_scale, self.seconds, self.waited, elapsed], dtype=torch.float64)
+        totals = reduced(torch.cat([values, extra])).tolist()
+        steps, seconds, waited, together = totals[-4:]
         means = {f"train_{name}": total / steps for name, total in zip(self.sums, totals, strict=False)}
-        return {**means, "audio_seconds_per_second": seconds / (time.perf_counter() - self.begun)}
+        return {
+            **means,
+            "audio_seconds_per_second": seconds / elapsed,
+            "waiting_for_data_percent": 100 * waited / together,
+        }
 
     def _values(self, step: int) -> Tensor:
         """The sums on the host, in one transfer."""

@@ -1,11 +1,13 @@
 """What a study has cost."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 from orchestrator.study import Study
 
 SPEED = "audio_seconds_per_second"
+WAITING = "waiting_for_data_percent"
 """What a recipe reports of its speed."""
 
 
@@ -21,6 +23,8 @@ class Cost:
     gpu_hours: float
     speed: float | None
     """Median of the reports, seconds of audio in a second."""
+    waiting: float | None
+    """Median of the reports, percent of the time of training."""
 
 
 def costs(study: Study) -> list[Cost]:
@@ -30,7 +34,6 @@ def costs(study: Study) -> list[Cost]:
         trials = [trial.signature for trial in study.trials if holds(trial)]
         results = [study.results[signature] for signature in trials if signature in study.results]
         reports = [report for s in trials if s in study.histories for report in study.histories[s].reports]
-        speeds = [report[SPEED] for report in reports if SPEED in report]
         found.append(
             Cost(
                 heading,
@@ -39,7 +42,13 @@ def costs(study: Study) -> list[Cost]:
                 sum(result.attempts for result in results),
                 sum(result.seconds for result in results) / 3600,
                 sum(result.gpu_hours for result in results),
-                median(speeds) if speeds else None,
+                _median(SPEED, reports),
+                _median(WAITING, reports),
             )
         )
     return found
+
+
+def _median(name: str, reports: Sequence[Mapping[str, float]]) -> float | None:
+    values = [report[name] for report in reports if name in report]
+    return median(values) if values else None

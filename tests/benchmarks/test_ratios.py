@@ -160,7 +160,7 @@ def test_a_loss_that_is_not_the_loops_is_told(monkeypatch: pytest.MonkeyPatch) -
 def test_training_is_measured() -> None:
     overhead = distillation_overhead.measure(1, distillation_overhead.Size(TINY, 4, 2, 1))
     assert [len(m.repeats) for m in overhead] == [1, 0]
-    waiting, padding = loader.measure(1, loader.Size(TINY, 4, 2, 1, corpus=24_000))
+    waiting, padding = loader.measure(1, loader.Size(TINY, 4, 2, 1))
     assert len(waiting.repeats) == 1
     assert padding.met, "batches of 24 are sorted by length"
 

@@ -99,7 +99,10 @@ def keep(ledger: Ledger, signature: str, spoken: Sequence[str], wrong: float, se
     cer, wer = 100 * edits / lengths
     history = History([Attempt("2026-01-01T00:00:00+00:00", "host", "a GPU", 1, 1.0, {"torch": "2"}, "abc", 3600.0)])
     for step in range(100, 500, 100):
-        metrics = {"valid_cer": cer + 40 / step * 100, "train_loss": 10 / step, "audio_seconds_per_second": 250.0}
+        metrics = {
+            "valid_cer": cer + 40 / step * 100, "train_loss": 10 / step, "audio_seconds_per_second": 250.0,
+            "waiting_for_data_percent": 0.5,
+        }  # fmt: skip
         history.add(metrics, step=step, time=1e9 + step)
     ledger.trial(signature).write("history.json", history.dump())
     ledger.trial(signature).write(

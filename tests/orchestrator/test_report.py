@@ -71,6 +71,7 @@ def test_the_report_says_what_a_reviewer_asks(stored: Path) -> None:
         "2 GPU hours; 2 trials, 2 attempts",
         "2 × too long",
         "Audio seconds per second, median",
+        "Waiting for data, %, median",
         "python sweeps/commonvoice20.py --data release",
     ):
         assert part in text, part
