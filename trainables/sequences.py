@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Int, Shaped
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -30,10 +33,18 @@ class Sequences:
         return Sequences(self.values.masked_fill(~mask, 0), self.lengths)
 
     @classmethod
-    def stack(cls, items: Sequence[Tensor]) -> "Sequences":
-        """Pad `items`, each (time, *features), to the longest of them."""
-        lengths = torch.tensor([len(item) for item in items])
-        return cls(torch.nn.utils.rnn.pad_sequence(list(items), batch_first=True), lengths)
+    def stack(cls, items: Sequence[Tensor | NDArray[Any]]) -> "Sequences":
+        """Pad `items` on the host, each (time, *features), to the longest of them.
+
+        NumPy copies them in the caller's thread. PyTorch would share the work among all cores and wait for each of
+        them, while the step that runs at the same time has them all in use.
+        """
+        arrays = [np.asarray(item) for item in items]
+        lengths = [len(array) for array in arrays]
+        values = np.zeros((len(arrays), max(lengths), *arrays[0].shape[1:]), arrays[0].dtype)
+        for row, array in zip(values, arrays, strict=True):
+            row[: len(array)] = array
+        return cls(torch.from_numpy(values), torch.tensor(lengths))
 
 
 def mask_of(lengths: Int[Tensor, " batch"], time: int) -> Bool[Tensor, "batch {time}"]:

@@ -86,6 +86,12 @@ class OnlineFeatures:
         return self.teacher([self.split.texts[i] for i in indices])
 
 
+def differentiable(items: Sequence[torch.Tensor]) -> Sequences:
+    """What `Sequences.stack` makes, with the gradients of `items`."""
+    lengths = torch.tensor([len(item) for item in items])
+    return Sequences(torch.nn.utils.rnn.pad_sequence(list(items), batch_first=True), lengths)
+
+
 TRANSFORMER = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 CONVOLUTIONS = {"conv_dim": (8,) * 7, "conv_bias": True, "num_conv_pos_embedding_groups": 2}
 XLSR = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "num_conv_pos_embeddings": 16}

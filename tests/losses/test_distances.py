@@ -13,6 +13,7 @@ from trainables.losses.distances import AbsoluteError, Cosine, Distance, SmoothL
 from trainables.losses.regression import AlignedRegression
 from trainables.losses.transport import OptimalTransport
 from trainables.sequences import Sequences
+from trainables.testing import differentiable
 
 BLANK, UNKNOWN = 0, 1
 PATHS = [[0, 2, 2, 0, 3, 1, 3, 3, 2], [0, 0, 0, 0], [4, 5], [2]]
@@ -56,7 +57,7 @@ def between(x: Tensor, y: Tensor, distance: Distance) -> Tensor:
 
 
 def batch_of(items: list[Tensor], padding: float = 7.0) -> Sequences:
-    stacked = Sequences.stack(items)
+    stacked = differentiable(items)
     return Sequences(torch.where(stacked.mask[:, :, None], stacked.values, padding), stacked.lengths)
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from trainables.losses.regression import AlignedRegression
 from trainables.sequences import Sequences
+from trainables.testing import differentiable
 
 BLANK, UNKNOWN = 0, 1
 
@@ -58,7 +59,7 @@ def test_equals_the_equations(case: str, tokens: int) -> None:
     expected_gradients = torch.autograd.grad(expected.mean(), [*student, *loss.projection.parameters()])
 
     # Whatever stands in the padding must not matter: fill it with labels and values that would.
-    batch = Sequences.stack(student)
+    batch = differentiable(student)
     noisy = torch.where(batch.mask[:, :, None], batch.values, torch.full_like(batch.values, 7.0))
     labels = torch.full(batch.mask.shape, 5)
     for i, path in enumerate(paths):

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from trainables.losses.transport import OptimalTransport, OptimalTransportLoss, plan
 from trainables.sequences import Sequences
+from trainables.testing import differentiable
 
 SIZES = [(9, 4), (3, 7), (1, 5), (6, 1), (30, 12)]
 
@@ -90,7 +91,7 @@ def test_the_value_is_pots_and_its_gradient_that_of_pots_plan() -> None:
     loss, student, teacher, labels = inputs()
     for hidden in student:
         hidden.requires_grad_()
-    values = loss(Sequences.stack(student), Sequences.stack(teacher), labels)
+    values = loss(differentiable(student), Sequences.stack(teacher), labels)
     gradients = torch.autograd.grad(values.sum(), [*student, loss.projection.weight], retain_graph=True)
     expected = []
     for hidden, text in zip(student, teacher, strict=True):
@@ -112,7 +113,7 @@ def test_the_gradient_is_that_of_the_regularised_optimum() -> None:
         return float((transport * cost.numpy()).sum() + 0.1 * (transport * np.log(transport)).sum())
 
     hidden = student[0].requires_grad_()
-    values = loss(Sequences.stack(student), Sequences.stack(teacher), labels)
+    values = loss(differentiable(student), Sequences.stack(teacher), labels)
     (gradient,) = torch.autograd.grad(values[0], hidden)
     for place in [(0, 0), (4, 2), (8, 5)]:
         step = torch.zeros(9, 6, dtype=torch.float64)

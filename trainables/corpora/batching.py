@@ -145,9 +145,9 @@ class Loader:
 
     def batch(self, indices: Indices, *, scale: float, seed: tuple[int, int] | None) -> Batch:
         """The utterances at `indices`; time masks are drawn from (seed, step, utterance) where a seed is given."""
-        waveforms = [torch.from_numpy(self.split.audio(int(i)).astype(np.float32) / 32768) for i in indices]
+        waveforms = [self.split.audio(int(i)).astype(np.float32) / 32768 for i in indices]
         audio, texts = Sequences.stack(waveforms), tuple(self.split.texts[i] for i in indices)
-        tokens = [torch.tensor(self.vocabulary.encode(text)) for text in texts]
+        tokens = [np.array(self.vocabulary.encode(text), np.int64) for text in texts]
         return Batch(
             ids=tuple(self.split.ids[i] for i in indices),
             audio=audio,
@@ -162,7 +162,6 @@ class Loader:
         assert self.masking is not None
         frames = [int(self.split.samples[i]) * FRAMES_PER_SECOND // SAMPLE_RATE for i in indices]
         masks = [
-            torch.from_numpy(self.masking.draw(n, np.random.default_rng((*seed, int(i)))))
-            for i, n in zip(indices, frames, strict=True)
+            self.masking.draw(n, np.random.default_rng((*seed, int(i)))) for i, n in zip(indices, frames, strict=True)
         ]
         return Sequences.stack(masks).values

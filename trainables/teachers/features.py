@@ -100,8 +100,7 @@ class CachedFeatures:
 
     def __call__(self, indices: Indices) -> Sequences:
         """Hidden states (batch, tokens, features), float32."""
-        found = [self.values[begin:end].astype(np.float32) for begin, end in self.rows[indices]]
-        return Sequences.stack([torch.from_numpy(row) for row in found])
+        return Sequences.stack([self.values[begin:end].astype(np.float32) for begin, end in self.rows[indices]])
 
     def verify(self) -> None:
         """Raises ValueError when the features are not what was written."""
