@@ -33,7 +33,7 @@ check: $(ENV)/complete  ## style, types, import contracts, links, deployment fil
 	@$(RUN)lint-imports --no-cache
 	@$(RUN)python -m pytest tests/test_documents.py tests/test_deployment.py
 
-bench: $(ENV)/complete  ## every claim of speed against its peer, about twenty minutes on two cores that do nothing else
+bench: $(ENV)/complete  ## every claim of speed against its peer, about 25 minutes on two cores that do nothing else
 	@$(RUN)python -m benchmarks
 
 env: $(ENV)/complete  ## what to source: source "$$(make --silent env)"
