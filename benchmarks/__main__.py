@@ -35,6 +35,7 @@ from benchmarks import (
     two_workers,
 )
 from benchmarks.ratios import Measurement, device
+from trainables.cache import write_atomically
 
 MODULES = (
     distillation_overhead, distillation_loss, finetuning, peak, preparation, shared_preparation, two_workers, loader,
@@ -52,7 +53,8 @@ def main(
 ) -> int:
     """Measure, print one table of ratios, and write all repeats as JSON.
 
-    Exits with 1 where a target was missed. What needs a GPU is "not measured" without one.
+    Exits with 1 where a target was missed. What needs a GPU is "not measured" without one. An interrupt ends it with
+    what was measured until then, and 130.
 
     Args:
         names: Benchmarks to run, as the files are called; by default all.
@@ -65,19 +67,30 @@ def main(
     if repeats < 1:
         print(f"`repeats` must be at least 1, but is {repeats} instead.", file=sys.stderr)
         return 2
+    if json is not None and (json.is_dir() or not os.access(json.parent, os.W_OK)):
+        print(f"`json` must be a file in a folder that can be written to, but is {json} instead.", file=sys.stderr)
+        return 2
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     disable_progress_bars()
     found: list[Measurement] = []
     took: dict[str, float] = {}
-    for name in names or BENCHMARKS:
-        begun = time.perf_counter()
-        found += BENCHMARKS[name](repeats)
-        took[name] = round(time.perf_counter() - begun, 1)
-        print(f"{name}: {took[name]:.0f} s", file=sys.stderr)
-    Console(width=WIDTH).print(table(found, repeats))
-    if json is not None:
-        json.write_text(document(found, took))
+    interrupted = False
+    try:
+        for name in names or BENCHMARKS:
+            begun = time.perf_counter()
+            found += BENCHMARKS[name](repeats)
+            took[name] = round(time.perf_counter() - begun, 1)
+            print(f"{name}: {took[name]:.0f} s", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        interrupted = True
+    if found:
+        Console(width=WIDTH).print(table(found, repeats))
+        if json is not None:
+            write_atomically(json, document(found, took))
+    if interrupted:
+        return 130
     return 1 if any(measurement.met is False for measurement in found) else 0
 
 

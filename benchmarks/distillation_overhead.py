@@ -41,12 +41,8 @@ def measure(repeats: int, size: Size | None = None) -> list[Measurement]:
 def steps(material: Material, weight: float) -> Iterator[float]:
     """What one step after the other takes, in seconds, without end."""
     world, optimisation = material.world(), material.recipe.optimisation
-    task, batches, meter = (
-        material.task(weight).to(world.device).train(),
-        material.batches(weight, 0, world)(0),
-        Meter(),
-    )
-    optimiser = optimisation.build(task, task.pretrained())
+    task, batches = material.task(weight).to(world.device).train(), material.batches(weight, 0, world)(0)
+    optimiser, meter = optimisation.build(task, task.pretrained()), Meter()
 
     def run(step: int) -> None:
         loaded = [world.ready(batch) for batch in next(batches)]

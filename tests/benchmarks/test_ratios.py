@@ -122,6 +122,32 @@ def test_what_cannot_be_run_is_named(
     assert message in capsys.readouterr().err
 
 
+def test_a_file_that_cannot_be_written_is_named_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(command, "BENCHMARKS", {"some": lambda repeats: pytest.fail("it was measured")})
+    for path in (tmp_path, tmp_path / "none" / "found.json"):
+        assert command.main(json=path) == 2
+        assert f"`json` must be a file in a folder that can be written to, but is {path} instead." in (
+            capsys.readouterr().err
+        )
+
+
+def test_an_interrupt_loses_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def interrupted(repeats: int) -> list[Measurement]:
+        raise KeyboardInterrupt
+
+    measured = {"some": lambda repeats: [Measurement(CLAIM, (1.75,))], "another": interrupted}
+    monkeypatch.setattr(command, "BENCHMARKS", measured)
+    assert command.main(json=tmp_path / "found.json") == 130
+    output = capsys.readouterr()
+    assert "1.75 ×" in output.out
+    assert "Interrupted." in output.err
+    assert [row["median"] for row in json.loads((tmp_path / "found.json").read_text())["measurements"]] == [1.75]
+
+
 def test_every_script_says_its_claim_its_peer_and_its_floor() -> None:
     for name in command.BENCHMARKS:
         said = importlib.import_module(f"benchmarks.{name}").__doc__ or ""
