@@ -44,6 +44,8 @@ MODULES = (
 BENCHMARKS = {module.__name__.rpartition(".")[2]: module.measure for module in MODULES}
 LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "numpy", "pyarrow", "soundfile", "soxr")
 WIDTH = 80
+BUSY = 1.0
+"""Mean length of the queue for processors in the last minute, from which on it is said."""
 
 
 def main(
@@ -75,9 +77,12 @@ def main(
     disable_progress_bars()
     found: list[Measurement] = []
     took: dict[str, float] = {}
+    if (load := os.getloadavg()[0]) > BUSY:
+        print(f"The machine has other work (load {load:.1f}): ratios will be off.", file=sys.stderr)
     interrupted = False
     try:
         for name in names or BENCHMARKS:
+            print(f"{name} …", file=sys.stderr)
             begun = time.perf_counter()
             found += BENCHMARKS[name](repeats)
             took[name] = round(time.perf_counter() - begun, 1)
@@ -138,4 +143,6 @@ def hardware() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(tyro.cli(main))
+    told = " ".join((main.__doc__ or "").partition("Args:")[0].split())
+    told += f" Benchmarks: {', '.join(BENCHMARKS)}."
+    sys.exit(tyro.cli(main, prog="python -m benchmarks", description=told))

@@ -32,7 +32,7 @@ def render(study: Annotated[str, tyro.conf.Positional], to: str | None = None) -
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0, or 2 for a study that cannot be rendered."""
     try:
-        tyro.cli(render, args=arguments)
+        tyro.cli(render, args=arguments, prog="python -m orchestrator.report")
     except (ValueError, OSError) as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(first_line(error), markup=False)
         return 2
