@@ -78,7 +78,9 @@ def main(
     found: list[Measurement] = []
     took: dict[str, float] = {}
     if (load := os.getloadavg()[0]) > BUSY:
-        print(f"The machine has other work (load {load:.1f}): ratios will be off.", file=sys.stderr)
+        print(
+            f"The machine was busy in the last minute (load {load:.1f}); other work puts ratios off.", file=sys.stderr
+        )
     interrupted = False
     try:
         for name in names or BENCHMARKS:

@@ -7,6 +7,7 @@ The floor: 1.00; the student's own work is the same, and all that is added is ga
 """
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import cycle
 
 from benchmarks.material import SMALL, XLSR_LARGE, Material, Size, scratch
@@ -51,4 +52,4 @@ def steps(material: Material, weight: float) -> Iterator[float]:
         )  # fmt: skip
 
     for step in cycle(range(optimisation.steps)):
-        yield seconds(lambda step=step: run(step))()
+        yield seconds(partial(run, step))()

@@ -58,7 +58,9 @@ def started(folder: Path) -> list[int]:
     return [int(pid) for file in folder.glob("*.pids") for pid in file.read_text().split()]
 
 
-@pytest.mark.parametrize(("number", "everybody"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
+@pytest.mark.parametrize(
+    ("number", "everybody"), [(signal.SIGINT, True), (signal.SIGTERM, True), (signal.SIGTERM, False)]
+)
 def test_all_ends_with_it(number: int, everybody: bool, make: list[str], tmp_path: Path) -> None:
     """A terminal interrupts, and `timeout` terminates, everybody at once; others terminate make alone."""
     (tmp_path / "test_it.py").write_text(STAND_IN.replace("SECONDS", "120"))

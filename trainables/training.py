@@ -280,7 +280,7 @@ def _seed(seed: int, step: int, share: int) -> None:
 def _keep_best(task: Task, progress: Progress, value: float) -> None:
     if value < progress.best:
         progress.best, progress.best_step = value, progress.step
-        progress.best_student = {k: v.detach().cpu().clone() for k, v in task.student.state_dict().items()}
+        progress.best_student = {k: v.detach().to("cpu", copy=True) for k, v in task.student.state_dict().items()}
 
 
 def _commit(

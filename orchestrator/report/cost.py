@@ -6,8 +6,7 @@ from statistics import median
 
 from orchestrator.study import Study
 
-SPEED = "audio_seconds_per_second"
-WAITING = "waiting_for_data_percent"
+SPEED, WAITING = "audio_seconds_per_second", "waiting_for_data_percent"
 """What a recipe reports of its speed."""
 
 

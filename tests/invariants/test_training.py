@@ -120,7 +120,7 @@ def run_by_two(recipe: DistillL2S, folder: Path) -> subprocess.CompletedProcess[
 
 # Without layerdrop, and with a frozen teacher, the workers do not look for parameters that a step leaves out.
 @pytest.mark.parametrize(
-    ("shares", "along", "layerdrop"), [(3, False, 0.1), (3, True, 0.1), (3, False, 0.0)]
+    ("shares", "along", "layerdrop"), [(2, False, 0.1), (3, False, 0.1), (3, True, 0.1), (3, False, 0.0)]
 )  # fmt: skip
 def test_two_workers_are_one(
     recipe: DistillL2S, models: Path, tmp_path: Path, shares: int, along: bool, layerdrop: float
