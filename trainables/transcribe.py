@@ -66,7 +66,7 @@ class Recogniser:
         self.pipeline = _Pipeline(network, feature_extractor=extractor, tokenizer=tokenizer, device=self.world.device)
 
     def __call__(self, file: Path) -> str:
-        """The text of a sound file of any format, rate and length that libsndfile reads.
+        """The text of a sound file of any rate and length, of a format that libsndfile reads.
 
         Raises UnusableAudio when there is nothing in it to recognise.
         """
@@ -93,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--precision", choices=("float32", "bfloat16"), default="float32",
         help="of matrix products; bfloat16, where the device has it, is what the recipes are tested in",
     )  # fmt: skip
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="WAV, FLAC, OGG, MP3, …")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="WAV, FLAC, OGG or MP3")
     options = parser.parse_args(arguments)
     try:
         recogniser = Recogniser(options.model, options.precision)
