@@ -137,7 +137,8 @@ def _samples(sound: soundfile.SoundFile, file: BinaryIO, longest: float, before:
 
 def _blocks(sound: soundfile.SoundFile) -> Iterator[NDArray[np.float32]]:
     """The samples of a stream, (samples, channels), until no more come: some streams do not know how many."""
-    while len(block := sound.read(max(1, BLOCK // sound.channels), dtype="float32", always_2d=True)):
+    size = max(1, BLOCK // sound.channels)
+    while len(block := np.asarray(sound.read(size, dtype="float32", always_2d=True), np.float32)):
         yield block
 
 
