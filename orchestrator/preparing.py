@@ -7,7 +7,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from orchestrator.sweep import Preparation, Sweep, Trial, type_name
+from orchestrator.sweep import Preparation, Sweep, Trial
 
 
 class Preparing:
@@ -25,11 +25,11 @@ class Preparing:
         for trial in trials:
             before, keys = None, []
             for preparation in sweep.preparations(trial):
-                key = f"{type_name(preparation)} {preparation.model_dump_json()}"
+                key = f"{preparation.type_name()} {preparation.model_dump_json()}"
                 if key not in self.tasks:
                     share = min(1.0, gpus) if preparation.accelerated else 0.0
                     task = _prepare.options(num_gpus=share)
-                    self.tasks[key] = task.remote(type_name(preparation), preparation.model_dump_json(), before)
+                    self.tasks[key] = task.remote(preparation.type_name(), preparation.model_dump_json(), before)
                     self.names[key] = str(preparation)
                 before = self.tasks[key]
                 keys.append(key)

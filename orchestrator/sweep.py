@@ -1,6 +1,5 @@
 """What a study is: recipes, each with the signature that is its name for ever."""
 
-import hashlib
 import importlib
 import itertools
 import json
@@ -29,9 +28,21 @@ class Preparation(Protocol):
         """Its fields."""
         ...
 
+    def type_name(self) -> str:
+        """`module:Class`, from which any process can load it."""
+        ...
+
 
 class Recipe(Protocol):
     """All that the orchestrator knows of a recipe: frozen data that runs itself."""
+
+    def type_name(self) -> str:
+        """`module:Class`, from which any process can load it."""
+        ...
+
+    def signature(self) -> str:
+        """The name for ever of what it makes, from its type and its identity."""
+        ...
 
     def identity(self) -> dict[str, Any]:
         """What decides the result."""
@@ -79,18 +90,6 @@ def grid(recipe: R, axes: Mapping[str, Sequence[Any]]) -> list[R]:
     return recipes
 
 
-def signature(recipe: Recipe) -> str:
-    """Hash of the type, the canonical JSON and the fingerprints of a recipe: never of paths, hosts or times."""
-    identity = {"type": type_name(recipe), **recipe.identity()}
-    text = json.dumps(identity, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def type_name(recipe: Any) -> str:
-    """`module:Class`, from which any process can load it."""
-    return f"{type(recipe).__module__}:{type(recipe).__qualname__}"
-
-
 @dataclass(frozen=True)
 class StoredTrial:
     """A trial as a study's ledger describes it, to whoever cannot load its recipe."""
@@ -114,7 +113,7 @@ class Trial:
     @cached_property
     def signature(self) -> str:
         """The trial's name."""
-        return signature(self.recipe)
+        return self.recipe.signature()
 
     @property
     def label(self) -> str:
@@ -135,7 +134,7 @@ class Trial:
     def describe(self) -> dict[str, Any]:
         """JSON from which `load` makes the recipe again, in a process that has imported nothing yet."""
         fields = json.loads(self.recipe.model_dump_json())  # pyright: ignore
-        return {"type": type_name(self.recipe), "label": self.label, "fields": fields}
+        return {"type": self.recipe.type_name(), "label": self.label, "fields": fields}
 
 
 Described = Trial | StoredTrial
@@ -210,8 +209,29 @@ class Sweep:
 
     @cached_property
     def trials(self) -> tuple[Trial, ...]:
-        """Its trials; recipes of one signature are one trial."""
-        return tuple({trial.signature: trial for trial in map(Trial, self.recipes)}.values())
+        """Its trials; recipes of one signature are one trial.
+
+        Raises ValueError when they differ in what is no axis: a table would set side by side what is not comparable.
+        """
+        trials = tuple({trial.signature: trial for trial in map(Trial, self.recipes)}.values())
+        seen: dict[str, tuple[Any, Trial]] = {}
+        for trial in trials:
+            found = self._beside_axes(trial)
+            lacking = {path: None for path in seen.keys() - found.keys() if not self._of_a_kind(path)}
+            for path, value in sorted((found | lacking).items()):
+                if path not in seen and trial is not trials[0] and not self._of_a_kind(path):
+                    seen[path] = None, trials[0]
+                other, first = seen.setdefault(path, (value, trial))
+                if value != other:
+                    raise ValueError(
+                        f"The recipes of a study must differ in its axes alone, {', '.join(self.axes)}, but {path!r} "
+                        f"is {other!r} in {first.label!r} and {value!r} in {trial.label!r}."
+                    )
+        return trials
+
+    def _of_a_kind(self, path: str) -> bool:
+        """Whether a field may be there for some trials only: an axis chooses between types that have other fields."""
+        return any(path.startswith(axis.removesuffix("kind")) for axis in self.axes if axis.endswith(".kind"))
 
     @cached_property
     def common(self) -> dict[str, Any]:
@@ -219,9 +239,13 @@ class Sweep:
 
         The fingerprint of a config with an axis in it goes with that axis, see `models`.
         """
-        identity = dict(_flatten(json.loads(json.dumps(self.recipes[0].identity())), ""))
+        everything = [self._beside_axes(trial) for trial in self.trials]
+        return {path: value for found in everything for path, value in found.items() if value is not None}
+
+    def _beside_axes(self, trial: Trial) -> dict[str, Any]:
+        identity = dict(_flatten(json.loads(json.dumps(trial.recipe.identity())), ""))
         beside = {f"{_parent(axis)}.fingerprint" for axis in self.axes}
-        return {"type": type_name(self.recipes[0])} | {
+        return {"type": trial.recipe.type_name()} | {
             path: value
             for path, value in identity.items()
             if path not in beside and not any(path == axis or path.startswith(f"{axis}.") for axis in self.axes)

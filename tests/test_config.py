@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field, ValidationError, model_validator
 
-from trainables.config import Config, Location, digest, explain
+from trainables.config import Config, Location, Preparation, Since, digest, explain
 
 
 class Data(Config):
@@ -44,6 +44,51 @@ def test_identity_is_the_same_at_another_location_and_differs_with_the_content()
     changed = Cell(data=Data(root="/here", content="4567"))
     assert digest(here.identity()) == digest(there.identity())
     assert digest(here.identity()) != digest(changed.identity())
+
+
+class Grown(Cell):
+    """`Cell` after two fields were added to it."""
+
+    clipping: Annotated[float | None, Since()] = None
+    schedule: Annotated[Data | Plain, Field(discriminator="kind"), Since()] = Plain()
+    layers: Annotated[tuple[int, ...], Since()] = Field(default_factory=lambda: (1, 2))
+
+
+def test_a_field_that_came_later_is_no_part_of_an_identity_while_it_has_its_default():
+    assert Grown(layers=(1, 2)).identity() == Cell().identity()
+    assert Grown(clipping=1.0).identity() == {**Cell().identity(), "clipping": 1.0}
+    assert Grown(schedule=Data(root="/here")).identity()["schedule"]["fingerprint"] == "0123"
+    assert Grown(layers=(3,)).identity()["layers"] == [3]
+
+
+def test_a_signature_is_of_the_type_and_the_identity():
+    assert Cell().signature() == Cell(data=Data(root="/there")).signature()
+    signatures = {Cell().signature(), Grown().signature(), Cell(weight=0.25).signature(), Plain().signature()}
+    assert len(signatures) == 4
+    assert all(re.fullmatch("[0-9a-f]{12}", signature) for signature in signatures)
+
+
+class Made(Preparation):
+    split: str = "train"
+
+    def build(self):
+        raise AssertionError
+
+    def summary(self):
+        raise AssertionError
+
+
+class Features(Preparation):
+    of: Made
+
+    build, summary = Made.build, Made.summary
+
+
+def test_a_preparation_is_made_anew_in_another_format_and_so_is_what_is_made_of_it(monkeypatch):
+    before = Made().signature(), Features(of=Made()).signature()
+    monkeypatch.setattr(Made, "format", 3)
+    after = Made().signature(), Features(of=Made()).signature()
+    assert len({*before, *after}) == 4
 
 
 def test_a_config_without_outside_content_has_no_fingerprint():

@@ -44,7 +44,7 @@ def test_the_folder_of_another_recipe_is_refused(
         assert run(recipe.model_copy(update=changes)) == 2
         told = capsys.readouterr()
         assert told.out == ""
-        sentence = r".*/run must be new or of this recipe, [0-9a-f]{16}, but is of [0-9a-f]{16} instead\.\n"
+        sentence = r".*/run must be new or of this recipe, [0-9a-f]{12}, but is of [0-9a-f]{12} instead\.\n"
         assert re.fullmatch(sentence, told.err)
     assert (tmp_path / "run" / "metrics.jsonl").read_text() == metrics
     # How it is computed is no part of what it is.

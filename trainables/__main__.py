@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 from torch import distributed
 
-from trainables.config import digest, explain
+from trainables.config import explain
 from trainables.recipes.distill_l2s import DistillL2S
 from trainables.run import LocalRun
 
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
         # A trial's folder holds its recipe with its type beside the fields; the bare fields will do too.
         recipe = DistillL2S.model_validate(description.get("fields", description))
         run = LocalRun(Path(arguments[1]))
-        run.claim(digest(recipe.identity()))
+        run.claim(recipe.signature())
         result = recipe.run(run)
     except ValidationError as error:
         print(explain(error), file=sys.stderr)

@@ -17,6 +17,13 @@ class Where:
     """
 
 
+class Since:
+    """Marks a field that came after trials had been finished: it is no part of an identity while it has its default.
+
+    The default must do what was done before the field was there, so that a new field renames no finished trial.
+    """
+
+
 Location = Annotated[str, Where()]
 """A folder or a hub name."""
 
@@ -37,12 +44,27 @@ class Config(BaseModel):
         """What decides the result: every field but locations, with fingerprints in their place."""
         identity: dict[str, Any] = {}
         for name, field in type(self).model_fields.items():
-            if any(isinstance(mark, Where) for mark in field.metadata):
+            value, marks = getattr(self, name), field.metadata
+            if any(isinstance(mark, Where) for mark in marks):
                 continue
-            identity[name] = _identity(getattr(self, name))
+            if any(isinstance(mark, Since) for mark in marks) and value == field.get_default(call_default_factory=True):
+                continue
+            identity[name] = _identity(value)
         if (fingerprint := self.fingerprint()) is not None:
             identity["fingerprint"] = fingerprint
         return identity
+
+    @classmethod
+    def type_name(cls) -> str:
+        """`module:Class`, from which any process can load it."""
+        return f"{cls.__module__}:{cls.__qualname__}"
+
+    def signature(self) -> str:
+        """Twelve hexadecimal digits that name for ever what this makes: from its type and what decides the result.
+
+        Never from paths, hosts or times. Trials, prepared splits and teacher features are found by it.
+        """
+        return digest({"type": self.type_name(), **self.identity()}, 12)
 
 
 class Preparation(Config, ABC):
@@ -50,6 +72,12 @@ class Preparation(Config, ABC):
 
     accelerated: ClassVar[bool] = False
     """Whether it is faster on a GPU."""
+    format: ClassVar[int] = 1
+    """Version of the files that it makes; those of another version are made anew."""
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the result, and the format that it is written in."""
+        return {"format": self.format, **super().identity()}
 
     @abstractmethod
     def build(self) -> Path:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.sweep import Resources, Sweep, Trial, grid, load, signature
+from orchestrator.sweep import Resources, Sweep, Trial, grid, load
 from trainables.recipes.distill_l2s import DistillL2S
 
 
@@ -25,7 +25,7 @@ def test_a_signature_is_what_decides_the_result_and_nothing_else(recipe: Distill
         recipe,
         {"corpus.root": [str(tmp_path / "elsewhere")], "teacher.model": [str(tmp_path / "teacher")]},
     )[0]
-    assert signature(moved) == signature(recipe)
+    assert moved.signature() == recipe.signature()
     others = [
         *grid(recipe, {"weight": [0.25]}),
         *grid(recipe, {"seed": [2]}),
@@ -34,7 +34,7 @@ def test_a_signature_is_what_decides_the_result_and_nothing_else(recipe: Distill
         *grid(recipe, {"normaliser": [{"kind": "letters_and_marks"}]}),
         *grid(recipe, {"student.encoder": [{"kind": "scratch", "model": recipe.student.encoder.model}]}),
     ]
-    assert len({signature(r) for r in [recipe, *others]}) == 7
+    assert len({r.signature() for r in [recipe, *others]}) == 7
 
 
 def test_other_data_is_another_trial(recipe: DistillL2S, tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_other_data_is_another_trial(recipe: DistillL2S, tmp_path: Path) -> None
     changed = grid(recipe, {"corpus.root": [str(tmp_path / "release")]})[0]
     table = tmp_path / "release" / "cs" / "train.tsv"
     table.write_text(table.read_text().replace("Abba", "Acid"))
-    assert signature(changed) != signature(recipe)
+    assert changed.signature() != recipe.signature()
 
 
 def test_a_description_loads_as_the_same_recipe(recipe: DistillL2S) -> None:
@@ -74,6 +74,37 @@ def test_what_all_trials_have_in_common_is_all_but_the_axes(recipe: DistillL2S) 
     assert common["teacher.fingerprint"] == recipe.teacher.fingerprint()
     assert not {"corpus.language", "corpus.fingerprint", "corpus.root", "weight", "seed"} & common.keys()
     assert not [path for path in common if path.startswith("student.encoder")]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize(("changes", "told"), [
+    ({"optimisation.steps": [21]}, "'optimisation.steps' is 2[01] in .* and 2[01] in "),
+    ({"normaliser": [{"kind": "letters_and_marks"}]}, "'normaliser.kind' is 'letters"),
+    ({"distillation": [{"kind": "optimal_transport"}]}, "'distillation."),
+    ({"teacher.layer": [-1]}, "'teacher.layer' is "),
+])  # fmt: skip
+def test_recipes_that_differ_in_what_is_no_axis_are_refused(
+    changes: dict[str, list[object]], told: str, order: int, recipe: DistillL2S
+) -> None:
+    cells = grid(recipe, {"corpus.language": ["cs", "ro"], "weight": [0.5]})
+    scratch = {"kind": "scratch", "model": recipe.student.encoder.model}
+    cells += grid(recipe, {"student.encoder": [scratch], "weight": [0.0]})
+    others = [*cells, *grid(cells[1], changes)][::order]
+    axes = ("corpus.language", "weight", "student.encoder.kind", "seed")
+    assert len(Sweep("study", cells, axes=axes).trials) == 3
+    with pytest.raises(ValueError, match=f"must differ in its axes alone, corpus.language, .*, but {told}"):
+        _ = Sweep("study", others, axes=axes).trials
+
+
+def test_types_that_an_axis_chooses_may_have_other_fields_but_not_unlike_ones(recipe: DistillL2S) -> None:
+    axes = ("teacher.kind", "teacher.seed")
+    random = {"kind": "random_language_model", "model": recipe.teacher.model, "layer": recipe.teacher.layer}
+    kinds = grid(recipe, {"teacher": [random, {**random, "seed": 2}]})
+    assert len(Sweep("study", [recipe, *kinds], axes=axes).trials) == 3
+    unlike = grid(recipe, {"teacher": [{**random, "layer": -1}]})
+    for cells in ([recipe, *unlike], [*unlike, recipe], [recipe, *kinds, *unlike]):
+        with pytest.raises(ValueError, match=r"'teacher\.layer' is "):
+            _ = Sweep("study", cells, axes=axes).trials
 
 
 def test_a_trial_knows_its_fields_and_the_digests_of_what_they_point_to(recipe: DistillL2S) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -24,13 +24,12 @@ from pydantic import Field
 
 from trainables.batch import Rejected, Utterance
 from trainables.cache import building, cache_folder, sha256_of, write_atomically
-from trainables.config import Preparation, digest
+from trainables.config import Preparation
 from trainables.corpora.audio import SAMPLE_RATE, UnusableAudio, decode
 from trainables.corpora.common_voice import CommonVoice, Split
 from trainables.corpora.text import Normaliser
 
 T = TypeVar("T")
-FORMAT = 2
 TOO_LONG = "transcript too long"
 FRAME = 320
 """Samples from one frame to the next, 20 ms, of nearly all speech encoders (wav2vec 2.0 §2, Whisper §2.2)."""
@@ -42,6 +41,7 @@ SCHEMA = pa.schema([
 class SplitPreparation(Preparation):
     """Decode, resample, normalise and check one split of a corpus."""
 
+    format: ClassVar[int] = 3
     corpus: CommonVoice
     split: Split
     normaliser: Normaliser
@@ -53,7 +53,7 @@ class SplitPreparation(Preparation):
 
     def folder(self) -> Path:
         """Where the prepared split lies, or will lie."""
-        return cache_folder() / "prepared" / digest({"format": FORMAT, **self.identity()})
+        return cache_folder() / "prepared" / self.signature()
 
     def build(self) -> Path:
         """The folder of the prepared split, made if it is not there.
@@ -94,7 +94,7 @@ class SplitPreparation(Preparation):
         if not kept:
             raise ValueError(f"{self} must have at least one usable clip, but has none: {dict(reasons)}.")
         manifest = {
-            "format": FORMAT, "identity": self.identity(), "release": self.corpus.release(),
+            "identity": self.identity(), "release": self.corpus.release(),
             "utterances": kept, "seconds": seconds, "quarantined": dict(reasons.most_common()),
             "characters": characters, "deleted": _by_category(deleted),
             "sha256": sha256_of(folder / "data.arrow"), "bytes": (folder / "data.arrow").stat().st_size,

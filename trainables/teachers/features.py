@@ -11,13 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from trainables.cache import building, cache_folder, sha256_of, write_atomically
-from trainables.config import Preparation, digest
+from trainables.config import Preparation
 from trainables.corpora.batching import FeatureSource, Indices
 from trainables.corpora.prepared import PreparedSplit, SplitPreparation
 from trainables.sequences import Sequences
 from trainables.teachers.language_model import FrozenLanguageModel
 
-FORMAT = 2
 TEXTS_AT_ONCE = 64
 
 
@@ -25,6 +24,7 @@ class FeaturePreparation(Preparation):
     """The teacher's hidden states over the transcripts of a prepared split, in half precision."""
 
     accelerated: ClassVar[bool] = True
+    format: ClassVar[int] = 3
 
     teacher: FrozenLanguageModel
     split: SplitPreparation
@@ -35,7 +35,7 @@ class FeaturePreparation(Preparation):
 
     def folder(self) -> Path:
         """Where the features lie, or will lie."""
-        return cache_folder() / "features" / digest({"format": FORMAT, **self.identity()})
+        return cache_folder() / "features" / self.signature()
 
     def build(self) -> Path:
         """The folder of the features, made if it is not there.
@@ -70,7 +70,7 @@ class FeaturePreparation(Preparation):
                     written += length
         np.save(folder / "rows.npy", rows)
         manifest = {
-            "format": FORMAT, "identity": self.identity(), "features": self.teacher.features(),
+            "identity": self.identity(), "features": self.teacher.features(),
             "sha256": {name: sha256_of(folder / name) for name in ("values.bin", "rows.npy")},
         }  # fmt: skip
         write_atomically(folder / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False))
