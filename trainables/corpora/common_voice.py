@@ -1,7 +1,8 @@
 """Mozilla Common Voice, any release (Ardila et al. 2020).
 
 A release unpacks to `cv-corpus-<version>-<date>/<locale>/` with `clips/` and one TSV file per split. A TSV
-has a header and no quoting; columns came and went, the three used here are in every release:
+has a header and no quoting (`tsv.py` reads what other programs make of it); columns came and went, the three used
+here are in every release:
 
     6.1:   client_id path sentence up_votes down_votes age gender accent locale segment
     22.0:  client_id path sentence_id sentence sentence_domain up_votes … accents variant locale segment
@@ -21,10 +22,13 @@ from pydantic import Field
 
 from trainables.batch import Rejected, Utterance
 from trainables.config import Config, Location
+from trainables.corpora import tsv
 
 Split = Literal["train", "valid", "test"]
 FILES: dict[Split, str] = {"train": "train.tsv", "valid": "dev.tsv", "test": "test.tsv"}
 REQUIRED = ("client_id", "path", "sentence")
+FILLED = ("down_votes", "locale")
+"""Further columns that no release leaves empty: a row that ends before them was cut, and so may be its sentence."""
 
 
 class CommonVoice(Config):
@@ -81,15 +85,11 @@ class CommonVoice(Config):
     def utterances(self, split: Split) -> Iterator[Utterance | Rejected]:
         """The rows of a split in the order of its file; a malformed row comes as `Rejected`.
 
-        Raises ValueError when the file is missing or its header lacks a column that is needed.
+        Raises ValueError when the file is missing, cannot be read, or has a header that lacks a column that is needed.
         """
         path, clips = self._table(split), self.folder / "clips"
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-            header = next(file, "").rstrip("\r\n").split("\t")
-            if missing := [name for name in REQUIRED if name not in header]:
-                raise ValueError(f"The header of {path} must have {', '.join(missing)}, but is {header} instead.")
-            for number, line in enumerate(file, start=2):
-                yield parse(header, line, number, clips, self.language)
+        for row in tsv.rows(path, REQUIRED, FILLED, key="path"):
+            yield _utterance(row, clips, self.language)
 
     def _table(self, split: Split) -> Path:
         path = self.folder / FILES[split]
@@ -120,20 +120,13 @@ def _fingerprint(root: str, language: str, changed: tuple[int, ...]) -> str:
     return found.hexdigest()[:16]
 
 
-def parse(header: list[str], line: str, number: int, clips: Path, language: str) -> Utterance | Rejected:
-    """One line of a TSV, `number` counted from 1 as an editor does."""
-    fields = line.rstrip("\r\n").split("\t")
-    where = f"line {number}"
-    try:
-        line.encode()
-    except UnicodeEncodeError:  # bytes that did not decode come as lone surrogates
-        return Rejected(where, "malformed row", "holds bytes that are not UTF-8")
-    if len(fields) != len(header):
-        return Rejected(where, "malformed row", f"{len(fields)} fields, must be {len(header)}")
-    row = dict(zip(header, fields, strict=True))
-    name = row["path"]
+def _utterance(row: tsv.Row, clips: Path, language: str) -> Utterance | Rejected:
+    where = f"line {row.line}"
+    if row.fault:
+        return Rejected(where, "malformed row", row.fault)
+    name = row.values["path"]
     if not name or "/" in name or "\\" in name or "\0" in name:
         return Rejected(where, "malformed row", f"`path` must be a file name, but is {name!r}")
     # Releases before 4 leave the extension out.
     audio = clips / (name if "." in name else f"{name}.mp3")
-    return Utterance(audio.stem, audio, None, row["sentence"], language, row["client_id"])
+    return Utterance(audio.stem, audio, None, row.values["sentence"], language, row.values["client_id"])
