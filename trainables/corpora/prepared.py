@@ -30,7 +30,8 @@ from trainables.corpora.common_voice import CommonVoice, Split
 from trainables.corpora.text import Normaliser
 
 T = TypeVar("T")
-FORMAT = 2
+FORMAT = 3
+"""Raised whenever one identity comes to give other data, as when a normaliser changes."""
 SCHEMA = pa.schema([
     ("id", pa.string()), ("text", pa.string()), ("speaker", pa.string()), ("audio", pa.large_binary()),
 ])  # fmt: skip

@@ -35,7 +35,9 @@ class FeaturePreparation(Preparation):
 
     def folder(self) -> Path:
         """Where the features lie, or will lie."""
-        return cache_folder() / "features" / digest({"format": FORMAT, **self.identity()})
+        # The split's folder knows its format, which the identity does not: of another one, the texts may differ.
+        made = {"format": FORMAT, "prepared": self.split.folder().name, **self.identity()}
+        return cache_folder() / "features" / digest(made)
 
     def build(self) -> Path:
         """The folder of the features, made if it is not there.
