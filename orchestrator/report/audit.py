@@ -1,6 +1,8 @@
 """What the recipes have kept about their data: `files/audit.json` of a trial (see `trainables.corpora.audit`)."""
 
 import json
+import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +11,13 @@ from orchestrator.ledger import whole
 from orchestrator.study import Study
 
 FILE = "files/audit.json"
+UNSEEN = re.compile(r"[\u034f\u180b-\u180f\u2800\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+"""Marks that show nothing, such as variation selectors, and blank Braille; Python calls them printable."""
+CONTROLS = {
+    unicodedata.lookup(name): name
+    for name in ("CHARACTER TABULATION", "LINE FEED", "FORM FEED", "CARRIAGE RETURN", "NEXT LINE")
+}
+"""Controls have no names in Unicode but these aliases."""
 
 
 @dataclass(frozen=True)
@@ -34,3 +43,11 @@ def audits(study: Study) -> list[Audit]:
             content = whole(study.ledger.trial(trial.signature) / FILE, json.loads, text)
             found[row] = Audit(row, str(language), content)
     return list(found.values())
+
+
+def legible(character: str) -> str:
+    """A character as a reader can see it: itself, a mark on a dotted circle, and what shows nothing by its name."""
+    if character.isprintable() and not UNSEEN.match(character):
+        return f"◌{character}" if unicodedata.category(character).startswith("M") else character
+    name = CONTROLS.get(character) or unicodedata.name(character, "")
+    return f"U+{ord(character):04X} {name}".rstrip()

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 
 from orchestrator.evidence import Evidence
 from orchestrator.rendering.page import templates
-from orchestrator.report.audit import audits
+from orchestrator.report.audit import audits, legible
 from orchestrator.report.cells import Detail, details
 from orchestrator.report.cost import costs
 from orchestrator.study import Study
 from orchestrator.tables import Row, Table
 
-CATEGORIES = {"M": "marks", "N": "numbers", "P": "punctuation", "S": "symbols", "L": "letters", "Z": "separators"}
+CATEGORIES = {
+    "M": "marks", "N": "numbers", "P": "punctuation", "S": "symbols", "L": "letters", "Z": "separators",
+    "C": "controls",
+}  # fmt: skip
 """Of Unicode, by their first letter."""
 
 
@@ -64,6 +67,7 @@ def report(
             sections=sections,
             audits=audits(study),
             categories=CATEGORIES,
+            legible=legible,
             costs=costs(study),
             finished=finished,
             trials=len(study.trials),

@@ -56,6 +56,21 @@ def test_what_the_normaliser_deletes_is_counted(splits: dict[Split, PreparedSpli
     assert train["characters"] == len("abba abba" + "baba" + "cab") + 5
 
 
+def test_what_is_deleted_without_being_seen_is_counted(tmp_path: Path) -> None:
+    testing.corpus(tmp_path, "tr", sizes=(1, 1, 1))
+    soundfile.write(tmp_path / "tr" / "clips" / "a.wav", testing.tone("abba baba"), SAMPLE_RATE)
+    sentences = ["Abba\u2028baba\u0085cab", "İ cab\u00a0\u200bbad.", "A\u3000b"]
+    rows = "".join(f"ann\ta.wav\t{sentence}\n" for sentence in sentences)
+    (tmp_path / "tr" / "train.tsv").write_text(f"client_id\tpath\tsentence\n{rows}", encoding="utf-8")
+    corpus = CommonVoice(root=str(tmp_path), language="tr")
+    split = PreparedSplit(SplitPreparation(corpus=corpus, split="train", normaliser=Letters(), longest=5).build())
+    assert split.texts == ["abba baba cab", "i cab bad", "a b"]
+    train = audit({"train": split})["train"]
+    unseen = {"C": {"\u0085": 1, "\u200b": 1}, "Z": {"\u2028": 1}, "M": {"\u0307": 1}, "P": {".": 1}}
+    assert train["deleted"] == unseen
+    assert train["characters"] == sum(map(len, split.texts)) + 5
+
+
 def test_nobody_is_named(splits: dict[Split, PreparedSplit]) -> None:
     text = json.dumps(audit(splits))
     assert not any(name in text for name in ("ann", "ben", "eva", "abba"))

@@ -1,11 +1,13 @@
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from trainables.batch import Rejected, Utterance
 from trainables.config import digest
-from trainables.corpora.common_voice import CommonVoice
+from trainables.corpora.common_voice import CommonVoice, _fingerprint
 
 RELEASE_6_1 = [
     "client_id", "path", "sentence", "up_votes", "down_votes", "age", "gender", "accent", "locale", "segment",
@@ -172,6 +174,189 @@ def test_a_file_that_no_table_names_is_no_part_of_the_fingerprint(release, tmp_p
     assert data.fingerprint() == before
 
 
+@pytest.fixture
+def copy(release, tmp_path):
+    """A release of one's own, to be damaged: its root, and its Czech."""
+    root = shutil.copytree(release, tmp_path / "copy")
+    return root, CommonVoice(root=str(root), language="cs")
+
+
+def test_the_fingerprints_of_releases_that_have_been_trained_on_stay_as_they_are(release):
+    found = [CommonVoice(root=str(release), language=language).fingerprint() for language in ("cs", "ro")]
+    assert found == ["bf5fb1466029b4fa", "f0bb961d4014ccdd"]
+
+
+def dangle(clip):
+    clip.symlink_to("nowhere/at/all")
+
+
+def loop(clip):
+    clip.symlink_to(clip.name)
+
+
+def fill(clip):
+    clip.mkdir()
+    (clip / "inner.wav").write_bytes(b"RIFF")
+
+
+def pipe(clip):
+    os.mkfifo(clip)
+
+
+@pytest.mark.parametrize("name", ["stray.wav", ".git", "\udcff.wav", "x" * 250, "two\nlines", "a\tb"])
+@pytest.mark.parametrize("stray", [dangle, loop, fill, pipe])
+def test_nothing_that_no_table_names_matters(copy, stray, name):
+    root, data = copy
+    before = data.fingerprint()
+    stray(root / "cs" / "clips" / name)
+    assert data.fingerprint() == before
+
+
+@pytest.mark.parametrize("left", [dangle, loop, fill, pipe])
+def test_a_clip_that_is_no_file_is_as_one_that_is_missing(copy, left):
+    root, data = copy
+    clip = root / "cs" / "clips" / "common_voice_cs_dev_3.wav"
+    clip.unlink()
+    missing = data.fingerprint()
+    left(clip)
+    _fingerprint.cache_clear()
+    assert data.fingerprint() == missing
+
+
+def test_a_clip_that_may_not_be_looked_at_is_as_one_that_is_missing(copy, monkeypatch):
+    root, data = copy
+    whole, look = data.fingerprint(), os.stat
+
+    def refuse(path, **options):
+        if str(path).endswith("dev_3.wav"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path, **options)
+
+    clip = root / "cs" / "clips" / "common_voice_cs_dev_3.wav"
+    clip.replace(root / "cs" / "elsewhere")
+    missing = data.fingerprint()
+    (root / "cs" / "elsewhere").replace(clip)
+    _fingerprint.cache_clear()
+    assert data.fingerprint() == whole
+    _fingerprint.cache_clear()
+    monkeypatch.setattr("trainables.corpora.common_voice.os.stat", refuse)
+    assert data.fingerprint() == missing != whole
+
+
+def test_a_name_that_no_file_system_takes_is_a_missing_clip(tmp_path):
+    data = corpus(tmp_path / "r", [row(RELEASE_6_1, path="x" * 300 + ".mp3")])
+    (tmp_path / "r" / "cs" / "clips").mkdir()
+    assert len(data.fingerprint()) == 16
+
+
+def unlink(clips):
+    shutil.rmtree(clips)
+
+
+def replace_by_file(clips):
+    shutil.rmtree(clips)
+    clips.touch()
+
+
+def replace_by_dangling_link(clips):
+    shutil.rmtree(clips)
+    clips.symlink_to("nowhere")
+
+
+def test_clips_that_are_no_folder_are_all_missing(release, tmp_path):
+    found = set()
+    for i, change in enumerate((unlink, replace_by_file, replace_by_dangling_link)):
+        root = shutil.copytree(release, tmp_path / str(i))
+        change(root / "cs" / "clips")
+        found.add(CommonVoice(root=str(root), language="cs").fingerprint())
+    assert len(found) == 1
+
+
+def test_whatever_lies_in_the_root_a_missing_language_is_named_with_those_that_are_there(copy):
+    root, _ = copy
+    dangle(root / "da")
+    loop(root / "de")
+    pipe(root / "el")
+    (root / "eo").mkdir()
+    dangle(root / "eo" / "train.tsv")
+    shutil.copytree(root / "cs", root / "b\udcff")
+    shutil.copytree(root / "cs", root / "two words")
+    message = sentence_of(CommonVoice(root=str(root), language="pt").fingerprint)
+    assert message.endswith("but there is only: cs, ro.")
+
+
+@pytest.mark.parametrize("place", ["", "cs", "cs/train.tsv"])
+def test_what_may_not_be_looked_at_is_named(copy, monkeypatch, place):
+    root, data = copy
+    look = os.stat
+
+    def refuse(path, **options):
+        if str(path).rstrip("/") == str(root / place):
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path, **options)
+
+    monkeypatch.setattr("trainables.corpora.common_voice.os.stat", refuse)
+    message = sentence_of(data.fingerprint)
+    assert message.startswith(str(root / place))
+    assert message.endswith("but is not: Permission denied.")
+
+
+def test_a_root_that_may_not_be_listed_is_named(copy, monkeypatch):
+    root, _ = copy
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("trainables.corpora.common_voice.os.listdir", refuse)
+    message = sentence_of(CommonVoice(root=str(root), language="pt").fingerprint)
+    assert message == f"The data root must be a folder that can be read, but {root} is none: Permission denied."
+
+
+def test_a_table_that_is_no_file_is_named(copy):
+    root, data = copy
+    (root / "cs" / "dev.tsv").unlink()
+    dangle(root / "cs" / "dev.tsv")
+    assert "dev.tsv does not exist" in sentence_of(data.fingerprint)
+    (root / "cs" / "dev.tsv").unlink()
+    loop(root / "cs" / "dev.tsv")
+    assert "Too many levels of symbolic links" in sentence_of(data.fingerprint)
+
+
+@pytest.mark.parametrize("content", [b"Tiny \xff", "Tiny 1\n".encode("utf-16")])
+def test_a_label_that_is_no_text_is_named(copy, content):
+    root, data = copy
+    (root / "RELEASE.txt").write_bytes(content)
+    assert "RELEASE.txt must be UTF-8 text that can be read, but is not: invalid start byte" in sentence_of(
+        data.release
+    )
+
+
+@pytest.mark.parametrize("left", [dangle, loop, fill, pipe, Path.touch])
+def test_a_label_that_says_nothing_leaves_the_name_of_the_folder(copy, left):
+    root, data = copy
+    left(root / "RELEASE.txt")
+    assert data.release() == "copy"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"{}", b'{"packages": [{}]}', b'{"packages": 1}', b'{"packages": [{"licence": 1}]}']
+)
+def test_sources_that_give_no_licence_are_named(copy, content):
+    root, data = copy
+    (root / "SOURCES.json").write_bytes(content)
+    assert f"{root / 'SOURCES.json'} must be JSON that gives each of its `packages` a `licence`" in sentence_of(
+        data.licence
+    )
+
+
+def test_sources_that_are_no_text_are_named(copy):
+    root, data = copy
+    (root / "SOURCES.json").write_bytes(b"\xff")
+    assert "SOURCES.json must be UTF-8 text that can be read" in sentence_of(data.licence)
+    (root / "SOURCES.json").write_text('\ufeff{"packages": [{"licence": "MIT"}]}')
+    assert data.licence() == "MIT"
+
+
 def test_a_release_is_called_what_it_says_or_as_its_folder(release, tmp_path):
     root = tmp_path / "cv-corpus-22.0-2025-06-20"
     root.mkdir()
@@ -179,3 +364,5 @@ def test_a_release_is_called_what_it_says_or_as_its_folder(release, tmp_path):
     assert data.release() == "cv-corpus-22.0-2025-06-20"
     (root / "RELEASE.txt").write_text("Tiny 1\n")
     assert data.release() == "Tiny 1"
+    (root / "RELEASE.txt").write_text("\ufeffTiny 2\r\n")
+    assert data.release() == "Tiny 2"

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -63,6 +64,32 @@ def test_every_kind_of_bad_clip_is_quarantined_with_its_reason(tmp_path):
     assert manifest["seconds"] == pytest.approx(split.samples.sum() / SAMPLE_RATE)
     assert "3 utterances" in chosen.summary()
     assert "1 × silent clip" in chosen.summary()
+
+
+def test_clips_that_are_links_to_nothing_or_no_files_are_missing_and_strays_do_not_matter(tmp_path):
+    root = testing.corpus(tmp_path, "cs", sizes=(1, 2, 1))
+    clips = root / "cs" / "clips"
+    add(root, "annex.wav", "abba").symlink_to("../.git/annex/objects/gone")
+    add(root, "loop.wav", "abba").symlink_to("loop.wav")
+    add(root, "folder.wav", "abba").mkdir()
+    os.mkfifo(add(root, "pipe.wav", "abba"))
+    (clips / "stray.wav").symlink_to("nowhere")
+    (clips / "stray\udcff.wav").touch()
+    split = PreparedSplit(preparation(root).build())
+    assert split.manifest["quarantined"] == {"missing clip": 4}
+    assert len(split) == 2
+
+
+def test_a_table_that_a_spreadsheet_wrote_is_prepared_as_the_original(release, tmp_path):
+    root = shutil.copytree(release, tmp_path / "copy")
+    for table in (root / "cs").glob("*.tsv"):
+        rows = [line.split("\t") for line in table.read_text().splitlines()]
+        lines = ["\t".join(f'"{field}"' for field in fields) + "\r\n" for fields in rows]
+        table.write_bytes("".join(lines).encode("utf-8-sig"))
+    found = [PreparedSplit(preparation(place).build()) for place in (release, root)]
+    assert found[0].texts == found[1].texts
+    assert found[0].speakers == found[1].speakers
+    assert found[1].manifest["quarantined"] == {}
 
 
 def test_reasons_are_counted(tmp_path):

@@ -1,13 +1,18 @@
 import unicodedata
+from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trainables.corpora.text import BLANK, DELIMITER, UNKNOWN, CharacterVocabulary, Letters, LettersAndMarks
 
 # Few characters of every kind that matters, so that Hypothesis meets them together.
-TEXTS = st.text(st.characters() | st.sampled_from("aÁß İﬁ½²\u00a0\u3000\t\n’-'7தமிழ்ที่e\u0301"), max_size=30)
+TEXTS = st.text(
+    st.characters()
+    | st.sampled_from("aÁß İﬁ½²ΑΣςẞǅ\u00a0\u3000\t\n\u0085\u1680\u2028\u200b\ufeff’-'´7தமிழ்ที่e\u0301\u0323한한"),
+    max_size=30,
+)
 
 
 def released_rule(text):
@@ -20,8 +25,35 @@ def released_rule(text):
 
 
 @given(TEXTS)
-def test_letters_is_the_rule_of_the_released_code(text):
-    assert Letters()(text) == released_rule(text)
+def test_letters_is_the_rule_of_the_released_code_where_that_does_what_it_says(text):
+    apart = "".join(" " if c.isspace() else c for c in text)
+    released = released_rule(apart)
+    if released == released_rule(released):  # no mark is left, and nothing that would compose
+        assert Letters()(text) == released
+
+
+@given(TEXTS)
+@example("İ")
+@example("\u1112\u0301\u1161")
+@example("a\u0301\u200d\u0323")
+@pytest.mark.parametrize(("normaliser", "categories"), [(Letters(), "L"), (LettersAndMarks(), "LM")])
+def test_only_what_is_kept_is_left_and_to_normalise_again_changes_nothing(normaliser, categories, text):
+    normalised = normaliser(text)
+    assert all(c == " " or unicodedata.category(c)[0] in categories for c in normalised)
+    assert normalised == normalised.lower() == unicodedata.normalize("NFKC", normalised)
+    assert normaliser(normalised) == normalised
+    assert normaliser.deleted(normalised) == ""
+
+
+@given(TEXTS)
+@pytest.mark.parametrize("normaliser", [Letters(), LettersAndMarks()])
+def test_every_character_that_is_taken_away_is_told(normaliser, text):
+    kept = Counter(unicodedata.normalize("NFKD", normaliser(text) + normaliser.deleted(text)))
+    whole = Counter(unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).lower()))
+    for counts in (kept, whole):  # at the end of a word sigma has a form of its own
+        counts["σ"] += counts.pop("ς", 0)
+        del counts[" "]
+    assert kept == whole
 
 
 @given(TEXTS)
@@ -38,13 +70,38 @@ def test_words_are_separated_by_single_spaces_and_nothing_else(text):
         ("l'été 2020", "lété"),
         ("e\u0301", "é"),  # composed by NFKC before marks are looked at
         ("ﬁn\u00a0de", "fin de"),
-        ("one\ttwo", "onetwo"),  # a tab is neither a letter nor a space
+        ("one\ttwo", "one two"),  # NFKC leaves tabs and line separators as they are
+        ("one\u2028two\u2029three\u0085four\u1680five", "one two three four five"),
+        ("one\r\ntwo\u3000\u2003 three", "one two three"),
+        ("one\u200btwo\u00ad\ufeff\u2060three", "onetwothree"),  # none of these is white space
+        ("ΟΔΟΣ. ΑΣ-Α", "οδος ασα"),
+        ("STRAẞE ﬁ ǅ", "straße fi dž"),
         ("", ""),
         ("42 %", ""),
     ],
 )
 def test_both_rules_agree_where_there_are_no_marks(text, normalised):
     assert Letters()(text) == LettersAndMarks()(text) == normalised
+
+
+@pytest.mark.parametrize(
+    ("text", "letters", "and_marks"),
+    [
+        ("İstanbul'da ISLIK", "istanbulda islik", "i\u0307stanbulda islik"),
+        ("I\u0307", "i", "i\u0307"),
+        ("\u1112\u0301\u1161\u11ab", "\ud55c", "\u1112\u0301\u1161\u11ab"),  # jamo compose when nothing parts them
+        ("a\u0301\u200d\u0323", "á", "\u1ea1\u0301"),  # the order of marks
+    ],
+)
+def test_marks_that_lower_case_makes_or_that_part_letters(text, letters, and_marks):
+    assert Letters()(text) == letters
+    assert LettersAndMarks()(text) == and_marks
+
+
+def test_what_is_deleted_or_separates_words_without_being_a_space_is_told():
+    text = "a\u2028b\u0085c\td e\u00a0f\u3000g\u200bh\u202ei İ"
+    assert Letters().deleted(text) == "\u2028\u0085\t\u200b\u202e\u0307"
+    assert LettersAndMarks().deleted(text) == "\u2028\u0085\t\u200b\u202e"
 
 
 def test_vowel_signs_are_told_as_deleted():

@@ -77,6 +77,28 @@ def test_the_report_says_what_a_reviewer_asks(stored: Path) -> None:
         assert part in text, part
 
 
+def test_deleted_characters_that_show_nothing_are_named(tmp_path: Path) -> None:
+    store(Storage.at(str(tmp_path)), ["cs"], utterances=4)
+    deleted = {
+        "C": {"\u0085": 7, "\t": 5, "\u202e": 4, "\x00": 1}, "Z": {"\u2028": 3},
+        "M": {"\u0307": 2, "\ufe0f": 1}, "S": {"\u2800": 1, "<": 1},
+    }  # fmt: skip
+    for path in tmp_path.glob("trials/*/files/audit.json"):
+        audit = json.loads(path.read_text())
+        audit["test"]["deleted"] = deleted
+        path.write_text(json.dumps(audit, ensure_ascii=False), encoding="utf-8")
+    assert main([str(tmp_path)]) == 0
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", page(tmp_path)))
+    for part in (
+        "controls 17 (U+0085 NEXT LINE 7, U+0009 CHARACTER TABULATION 5, U+202E RIGHT-TO-LEFT OVERRIDE 4, U+0000 1)",
+        "separators 3 (U+2028 LINE SEPARATOR 3)",
+        "marks 3 (◌\u0307 2, U+FE0F VARIATION SELECTOR-16 1)",
+        "symbols 2 (U+2800 BRAILLE PATTERN BLANK 1, &lt; 1)",
+    ):
+        assert part in text, part
+    assert not {c for counts in deleted.values() for c in counts if not c.isprintable()} & set(text)
+
+
 def test_a_study_from_before_layouts_were_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store(Storage.at(str(tmp_path)), ["cs"])
     (tmp_path / "layout.json").unlink()

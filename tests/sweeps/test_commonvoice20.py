@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -99,6 +100,20 @@ def test_a_student_with_an_adapter_is_one_sentence_before_anything_is_prepared(
         assert capsys.readouterr().err.startswith("A student must be an encoder alone, but ")
     assert not (tmp_path / "runs").exists()
     assert not cache.exists()
+
+
+def test_links_to_nothing_among_the_clips_stop_no_study(
+    release: Path, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = shutil.copytree(release, tmp_path / "release")
+    clip = root / "cs" / "clips" / "common_voice_cs_train_3.wav"
+    clip.unlink()
+    clip.symlink_to("../../.git/annex/objects/gone")
+    (root / "cs" / "clips" / "stray.wav").symlink_to("nowhere")
+    cell = ["--languages", "cs", "--weights", "0.5", "--local"]
+    assert sweep(tmp_path, root, models, *cell, "--plan") == 0
+    assert sweep(tmp_path, root, models, *cell) == 0
+    assert "quarantined: 1 × missing clip" in capsys.readouterr().out
 
 
 def test_the_paper_preset_is_section_3_4(tmp_path: Path, release: Path, models: Path) -> None:

@@ -57,6 +57,12 @@ def test_the_folder_depends_on_teacher_and_split_and_not_on_their_place(release,
     assert len(folders) == 3
 
 
+def test_the_features_of_texts_that_another_version_prepared_are_others(chosen, monkeypatch):
+    before = chosen.folder()
+    monkeypatch.setattr(SplitPreparation, "format", 1000)
+    assert chosen.folder() != before
+
+
 def flip_a_byte(content):
     content[len(content) // 2] ^= 1
     return content

@@ -1,7 +1,8 @@
 """Mozilla Common Voice, any release (Ardila et al. 2020).
 
 A release unpacks to `cv-corpus-<version>-<date>/<locale>/` with `clips/` and one TSV file per split. A TSV
-has a header and no quoting; columns came and went, the three used here are in every release:
+has a header and no quoting (`tsv.py` reads what other programs make of it); columns came and went, the three used
+here are in every release:
 
     6.1:   client_id path sentence up_votes down_votes age gender accent locale segment
     22.0:  client_id path sentence_id sentence sentence_domain up_votes … accents variant locale segment
@@ -12,6 +13,8 @@ has a header and no quoting; columns came and went, the three used here are in e
 import hashlib
 import json
 import os
+import re
+import stat
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -21,10 +24,14 @@ from pydantic import Field
 
 from trainables.batch import Rejected, Utterance
 from trainables.config import Config, Location
+from trainables.corpora import tsv
 
 Split = Literal["train", "valid", "test"]
 FILES: dict[Split, str] = {"train": "train.tsv", "valid": "dev.tsv", "test": "test.tsv"}
 REQUIRED = ("client_id", "path", "sentence")
+FILLED = ("down_votes", "locale")
+"""Further columns that no release leaves empty: a row that ends before them was cut, and so may be its sentence."""
+LOCALE = r"^[A-Za-z]{2,3}(-[A-Za-z0-9]+)*$"
 
 
 class CommonVoice(Config):
@@ -33,67 +40,71 @@ class CommonVoice(Config):
     kind: Literal["common_voice"] = "common_voice"
     root: Location
     """Folder of the release: it holds one folder per locale."""
-    language: Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]+)*$")]
+    language: Annotated[str, Field(pattern=LOCALE)]
     """Locale code, as the release's folder is named: cs, pt, zh-CN."""
 
     @property
     def folder(self) -> Path:
         """Folder of the language.
 
-        Raises ValueError when the root or the locale is not there.
+        Raises ValueError when the root or the locale is not there, or cannot be looked at.
         """
-        root = Path(self.root)
-        if not root.is_dir():
-            raise ValueError(f"The data root must be a folder with Common Voice locales, but {root} is none.")
+        root = self._root()
         folder = root / self.language
-        if not folder.is_dir():
-            there = ", ".join(sorted(p.name for p in root.iterdir() if (p / "train.tsv").is_file()))
+        if not stat.S_ISDIR(_mode(folder)):
+            there = ", ".join(_locales(root))
             raise ValueError(
                 f"The language {self.language!r} must be a folder of {root}, but there is only: {there or 'none'}."
             )
         return folder
 
+    def _root(self) -> Path:
+        root = Path(self.root)
+        if not stat.S_ISDIR(_mode(root)):
+            raise ValueError(f"The data root must be a folder with Common Voice locales, but {root} is none.")
+        return root
+
     def release(self) -> str:
-        """What this data is called in tables: the line in `RELEASE.txt`, or the name of the root folder."""
-        label = Path(self.root) / "RELEASE.txt"
-        return label.read_text(encoding="utf-8").strip() if label.is_file() else Path(self.root).resolve().name
+        """What this data is called in tables: the line in `RELEASE.txt`, or the name of the root folder.
+
+        Raises ValueError when `RELEASE.txt` is no text that can be read.
+        """
+        label = _text(Path(self.root) / "RELEASE.txt") or ""
+        return label.strip() or os.path.basename(os.path.realpath(self.root))
 
     def licence(self) -> str:
         """Of the recordings: what `SOURCES.json` says of the packages they come from, or CC0-1.0, Common Voice's own.
 
-        Raises ValueError when the root is not there: a name alone does not tell.
+        Raises ValueError when the root is not there, since a name alone does not tell, or when `SOURCES.json` does not
+        tell either.
         """
-        if not Path(self.root).is_dir():
-            raise ValueError(f"The data root must be a folder with Common Voice locales, but {self.root} is none.")
-        sources = Path(self.root) / "SOURCES.json"
-        if not sources.is_file():
+        sources = self._root() / "SOURCES.json"
+        if (text := _text(sources)) is None:
             return "CC0-1.0"
-        packages = json.loads(sources.read_text(encoding="utf-8"))["packages"]
-        return ", ".join(sorted({package["licence"] for package in packages}))
+        try:
+            return ", ".join(sorted({package["licence"] for package in json.loads(text)["packages"]}))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{sources} must be JSON that gives each of its `packages` a `licence`.") from error
 
     def fingerprint(self) -> str:
         """Digest of the three TSV files and of the names and sizes of the clips that they name."""
         tables = [self._table(split) for split in FILES]
         clips = self.folder / "clips"
-        known = [*tables, clips] if clips.is_dir() else tables
+        known = [*tables, clips] if os.path.isdir(clips) else tables
         return _fingerprint(self.root, self.language, tuple(path.stat().st_mtime_ns for path in known))
 
     def utterances(self, split: Split) -> Iterator[Utterance | Rejected]:
         """The rows of a split in the order of its file; a malformed row comes as `Rejected`.
 
-        Raises ValueError when the file is missing or its header lacks a column that is needed.
+        Raises ValueError when the file is missing, cannot be read, or has a header that lacks a column that is needed.
         """
         path, clips = self._table(split), self.folder / "clips"
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-            header = next(file, "").rstrip("\r\n").split("\t")
-            if missing := [name for name in REQUIRED if name not in header]:
-                raise ValueError(f"The header of {path} must have {', '.join(missing)}, but is {header} instead.")
-            for number, line in enumerate(file, start=2):
-                yield parse(header, line, number, clips, self.language)
+        for row in tsv.rows(path, REQUIRED, FILLED, key="path"):
+            yield _utterance(row, clips, self.language)
 
     def _table(self, split: Split) -> Path:
         path = self.folder / FILES[split]
-        if not path.is_file():
+        if not stat.S_ISREG(_mode(path)):
             raise ValueError(f"The language {self.language!r} must have {FILES[split]}, but {path} does not exist.")
         return path
 
@@ -106,34 +117,65 @@ def _fingerprint(root: str, language: str, changed: tuple[int, ...]) -> str:
     """
     corpus, total = CommonVoice(root=root, language=language), hashlib.sha256()
     for split in FILES:
-        with (corpus.folder / FILES[split]).open("rb") as file:
-            while block := file.read(1 << 20):
-                total.update(block)
-    clips = corpus.folder / "clips"
-    sizes = {p.name: p.stat().st_size for p in os.scandir(clips)} if clips.is_dir() else {}
-    # Row by row: a release may have a million.
+        for block in tsv.blocks(corpus.folder / FILES[split]):
+            total.update(block)
+    # Row by row: a release may have a million. What lies in the folder besides is not looked at.
     found = hashlib.sha256(f"{total.hexdigest()}\n".encode())
     for split in FILES:
         for row in corpus.utterances(split):
             if isinstance(row, Utterance):
-                found.update(f"{row.audio.name}:{sizes.get(row.audio.name)}\n".encode())
+                found.update(f"{row.audio.name}:{_size(row.audio)}\n".encode())
     return found.hexdigest()[:16]
 
 
-def parse(header: list[str], line: str, number: int, clips: Path, language: str) -> Utterance | Rejected:
-    """One line of a TSV, `number` counted from 1 as an editor does."""
-    fields = line.rstrip("\r\n").split("\t")
-    where = f"line {number}"
+def _size(clip: Path) -> int | None:
+    """Bytes of a clip; None where there is no file to be found, as preparation will say of it."""
     try:
-        line.encode()
-    except UnicodeEncodeError:  # bytes that did not decode come as lone surrogates
-        return Rejected(where, "malformed row", "holds bytes that are not UTF-8")
-    if len(fields) != len(header):
-        return Rejected(where, "malformed row", f"{len(fields)} fields, must be {len(header)}")
-    row = dict(zip(header, fields, strict=True))
-    name = row["path"]
+        found = os.stat(clip)
+    except (OSError, ValueError):  # a name that the file system's encoding does not have is a ValueError
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+
+def _mode(path: Path) -> int:
+    """The mode of a file, which tells its kind, or 0 where there is none. Raises ValueError when that is not told."""
+    try:
+        return os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return 0
+    except OSError as error:
+        why = error.strerror
+        raise ValueError(f"{path} must be a file or a folder that can be looked at, but is not: {why}.") from error
+
+
+def _locales(root: Path) -> list[str]:
+    """The locales that a root has, whatever else lies there."""
+    try:
+        names = sorted(name for name in os.listdir(root) if re.match(LOCALE, name))
+    except OSError as error:
+        why = error.strerror
+        raise ValueError(f"The data root must be a folder that can be read, but {root} is none: {why}.") from error
+    return [name for name in names if os.path.isfile(root / name / FILES["train"])]
+
+
+def _text(path: Path) -> str | None:
+    """The text of a file, or None where there is none. Raises ValueError when it cannot be read or is not UTF-8."""
+    if not os.path.isfile(path):
+        return None
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else error.reason
+        raise ValueError(f"{path} must be UTF-8 text that can be read, but is not: {why}.") from error
+
+
+def _utterance(row: tsv.Row, clips: Path, language: str) -> Utterance | Rejected:
+    where = f"line {row.line}"
+    if row.fault:
+        return Rejected(where, "malformed row", row.fault)
+    name = row.values["path"]
     if not name or "/" in name or "\\" in name or "\0" in name:
         return Rejected(where, "malformed row", f"`path` must be a file name, but is {name!r}")
     # Releases before 4 leave the extension out.
     audio = clips / (name if "." in name else f"{name}.mp3")
-    return Utterance(audio.stem, audio, None, row["sentence"], language, row["client_id"])
+    return Utterance(audio.stem, audio, None, row.values["sentence"], language, row.values["client_id"])

@@ -15,17 +15,19 @@ class Letters(Config):
     """The rule of the paper's released code: NFKC, letters and spaces kept, lower case.
 
     It deletes vowel signs, which are marks and not letters, in Tamil, Thai and other abugidas.
+    Unlike that code it deletes the dot that İ leaves behind when it is made a small letter, and no white space joins
+    the words that it stands between.
     """
 
     kind: Literal["letters"] = "letters"
 
     def __call__(self, text: str) -> str:
-        """The normalised text, words separated by single spaces."""
-        return _keep(text, "L")
+        """The normalised text, words separated by single spaces. To normalise it again changes nothing."""
+        return _normalise(text, "L")[0]
 
     def deleted(self, text: str) -> str:
-        """The characters that it takes away, but for spaces."""
-        return _delete(text, "L")
+        """The characters that it takes away, but for spaces; a tab or a line separator leaves a space in its place."""
+        return _normalise(text, "L")[1]
 
 
 class LettersAndMarks(Config):
@@ -34,26 +36,32 @@ class LettersAndMarks(Config):
     kind: Literal["letters_and_marks"] = "letters_and_marks"
 
     def __call__(self, text: str) -> str:
-        """The normalised text, words separated by single spaces."""
-        return _keep(text, "LM")
+        """The normalised text, words separated by single spaces. To normalise it again changes nothing."""
+        return _normalise(text, "LM")[0]
 
     def deleted(self, text: str) -> str:
-        """The characters that it takes away, but for spaces."""
-        return _delete(text, "LM")
+        """The characters that it takes away, but for spaces; a tab or a line separator leaves a space in its place."""
+        return _normalise(text, "LM")[1]
 
 
 Normaliser = Annotated[Letters | LettersAndMarks, Field(discriminator="kind")]
 
 
-def _keep(text: str, categories: str) -> str:
-    text = unicodedata.normalize("NFKC", text)
-    kept = "".join(c for c in text if c == " " or unicodedata.category(c)[0] in categories)
-    return " ".join(kept.lower().split())
+def _normalise(text: str, categories: str) -> tuple[str, str]:
+    """The text of which only letters of these categories of Unicode and single spaces are left, and what is not left.
 
-
-def _delete(text: str, categories: str) -> str:
-    text = unicodedata.normalize("NFKC", text)
-    return "".join(c for c in text if not c.isspace() and unicodedata.category(c)[0] not in categories)
+    Once is not enough: of İ, lower case makes an i and a combining dot, which is no letter, and letters that stood on
+    both sides of what is deleted may compose (Hangul's do), or marks change their order.
+    """
+    deleted, before = "", None
+    while text != before:
+        before, text = text, unicodedata.normalize("NFKC", text)
+        gone = [c for c in text if c != " " and unicodedata.category(c)[0] not in categories]
+        deleted += "".join(gone)
+        # NFKC makes a space of most white space, but not of tabs, line ends, U+0085, U+1680, U+2028 and U+2029.
+        text = text.translate({ord(c): " " if c.isspace() else None for c in gone})
+        text = " ".join(text.lower().split())
+    return text, deleted
 
 
 DELIMITER, UNKNOWN, BLANK = "|", "[UNK]", "[PAD]"
