@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+import os
 import re
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 
 class Where:
@@ -17,8 +18,24 @@ class Where:
     """
 
 
-Location = Annotated[str, Where()]
-"""A folder or a hub name."""
+def absolute(path: str) -> str:
+    """A path as every process understands it: absolute, with `~` as the home folder.
+
+    Links and `..` stay as they are: what a link leads to may move, and `..` of a link is not what stands before it.
+    """
+    return str(Path(os.path.expanduser(path)).absolute())
+
+
+def _absolute_folder(name: str) -> str:
+    """An absolute path where there is such a folder, which is what `weights.locate` looks for first."""
+    return absolute(name) if os.path.isdir(os.path.expanduser(name)) else name
+
+
+# A recipe is validated where a person gives it, and then travels to workers, whose working directory is another.
+Folder = Annotated[str, Where(), AfterValidator(absolute)]
+"""A folder, made absolute."""
+Location = Annotated[str, Where(), AfterValidator(_absolute_folder)]
+"""A folder, made absolute, or a hub name."""
 
 
 class Config(BaseModel):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -44,9 +45,17 @@ def children(storage: Path) -> list[str]:
     return sorted(run.data.tags["l2s.signature"] for run in runs if "l2s.signature" in run.data.tags)
 
 
-def test_a_study_with_ray(release: Path, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_study_with_ray(
+    release: Path, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As from another folder than the repository's, with paths that begin there.
+    (tmp_path / "else where").mkdir()
+    monkeypatch.chdir(tmp_path / "else where")
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.setenv("L2S_CACHE", "cache")
+    storage, data, encoders = (Path(os.path.relpath(folder)) for folder in (tmp_path, release, models))
     try:
-        assert sweep(tmp_path, release, models, "--languages", "cs", "ro", "--weights", "0.5") == 0
+        assert sweep(storage, data, encoders, "--languages", "cs", "ro", "--weights", "0.5") == 0
         assert "2 trials, 0 finished, 2 to run" in (told := capsys.readouterr().out)
         assert told.count(": started") == 2
         assert told.count("finished, test CER") == 2

@@ -20,7 +20,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from trainables.batch import Rejected, Utterance
-from trainables.config import Config, Location
+from trainables.config import Config, Folder
 
 Split = Literal["train", "valid", "test"]
 FILES: dict[Split, str] = {"train": "train.tsv", "valid": "dev.tsv", "test": "test.tsv"}
@@ -31,7 +31,7 @@ class CommonVoice(Config):
     """One language of a Common Voice release."""
 
     kind: Literal["common_voice"] = "common_voice"
-    root: Location
+    root: Folder
     """Folder of the release: it holds one folder per locale."""
     language: Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]+)*$")]
     """Locale code, as the release's folder is named: cs, pt, zh-CN."""
