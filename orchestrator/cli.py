@@ -247,6 +247,11 @@ def _narrator(console: Console, layout: Layout, sweep: Sweep, settled: dict[str,
 def _runner(options: StudyOptions, sweep: Sweep) -> Runner:
     if options.local:
         return LocalRunner()
+    if within := next((type(r).__name__ for r in sweep.recipes if type(r).__module__ == "__main__"), None):
+        raise ValueError(
+            f"A recipe must be in a module that workers can import, but {within} is in the script itself: "
+            "move it to a file beside the script."
+        )
     from orchestrator.tuning import RayRunner  # Ray takes seconds to import: not for a study that is finished
 
     return RayRunner.at(

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-if sys.path and Path(sys.path[0]) == Path(__file__).parent:
+if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     # Run as a file: the packages lie beside this folder, and this folder would hide libraries of equal names.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 

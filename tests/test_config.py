@@ -101,6 +101,19 @@ def test_a_folder_that_is_not_there_is_one_all_the_same():
     assert Places(folder="~/cv").folder == os.path.expanduser("~/cv")
 
 
+@pytest.mark.parametrize("field", ["folder", "model"])
+@pytest.mark.parametrize("given", ["data/caf\udce9", "."])
+def test_a_path_that_is_not_utf_8_is_refused_in_a_sentence(field, given, tmp_path, monkeypatch):
+    (tmp_path / "caf\udce9" / "data" / "caf\udce9").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "caf\udce9")
+    with pytest.raises(ValidationError) as error:
+        Places(**{field: given})
+    sentence = explain(error.value)
+    assert sentence.startswith("A path must be in UTF-8, but '")
+    assert "caf\\udce9" in sentence
+    assert "\n" not in sentence
+
+
 def test_a_config_without_outside_content_has_no_fingerprint():
     assert Plain().identity() == {"kind": "plain"}
 

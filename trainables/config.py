@@ -22,12 +22,18 @@ def absolute(path: str) -> str:
     """A path as every process understands it: absolute, with `~` as the home folder.
 
     Links and `..` stay as they are: what a link leads to may move, and `..` of a link is not what stands before it.
+    Raises ValueError for a path that is not UTF-8: a recipe travels as JSON.
     """
-    return str(Path(os.path.expanduser(path)).absolute())
+    found = str(Path(os.path.expanduser(path)).absolute())
+    try:
+        found.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"A path must be in UTF-8, but {found!r} is not.") from error
+    return found
 
 
 def _absolute_folder(name: str) -> str:
-    """An absolute path where there is such a folder, which is what `weights.locate` looks for first."""
+    """An absolute path where there is such a folder, for which `weights.locate` looks first; else what was given."""
     return absolute(name) if os.path.isdir(os.path.expanduser(name)) else name
 
 

@@ -240,6 +240,16 @@ def test_what_the_cluster_lacks(
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_recipe_that_no_worker_could_import(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a worker, `__main__` is Ray's own."""
+    monkeypatch.setattr(Toy, "__module__", "__main__")
+    refused([], "A recipe must be in a module that workers can import, but Toy is in the script itself", capsys)
+    assert list(tmp_path.iterdir()) == []
+    assert study("--local", "--languages", "cs", "--weights", "0", "--plan") == 0
+
+
 @pytest.mark.parametrize("more", [[], ["--plan"]], ids=["run", "plan"])
 def test_a_cluster_seen_from_outside(more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     refused(["--address", "ray://127.0.0.1:10001", *more], r"`address` must be HOST:PORT of a cluster's head", capsys)
