@@ -11,9 +11,6 @@ from torch import Tensor
 
 from trainables.sequences import Sequences
 
-FRAMES_PER_SECOND = 50
-"""Frame rate of all the speech encoders here: 20 ms a frame (wav2vec 2.0 §2, Whisper §2.2)."""
-
 
 class Utterance(NamedTuple):
     """One recorded sentence as the corpus has it."""
@@ -52,7 +49,7 @@ class Batch:
     teacher: Sequences | None = None
     """(batch, teacher tokens, teacher features), where a teacher takes part."""
     masked: Bool[Tensor, "batch frames"] | None = None
-    """Frames of 20 ms to hide from the encoder (SpecAugment's time masks); None in evaluation."""
+    """Frames of the encoder to hide from it (SpecAugment's time masks); None in evaluation."""
 
     def to(self, device: torch.device) -> "Batch":
         """The same on `device`."""

@@ -21,6 +21,7 @@ import trainables.whisper_ctc  # noqa: F401 - so that transformers knows it
 from trainables.corpora.audio import SAMPLE_RATE, UnusableAudio, decode
 from trainables.corpora.prepared import frames_of
 from trainables.students.attention import attention
+from trainables.students.frames import Frames
 from trainables.training import World
 from trainables.weights import check, family, locate
 
@@ -62,17 +63,17 @@ class Recogniser:
         # transformers would draw them at random: a pretrained encoder without a head would babble.
         if missing := sorted(name for name in info["missing_keys"] if "masked_spec_embed" not in name):
             raise ValueError(f"A model must have all its weights, but {model} lacks {missing[0]}.")
-        self.world, self.precision = World.here(), precision
+        self.world, self.precision, self.frames = World.here(), precision, Frames.of(network.config)
         self.pipeline = _Pipeline(network, feature_extractor=extractor, tokenizer=tokenizer, device=self.world.device)
 
     def __call__(self, file: Path) -> str:
-        """The text of a sound file of any format, rate and length that libsndfile reads.
+        """The text of a sound file of any rate and length, of a format that libsndfile reads.
 
         Raises UnusableAudio when there is nothing in it to recognise.
         """
         samples = decode(file, longest=math.inf)
         seconds = len(samples) / SAMPLE_RATE
-        if not frames_of(len(samples)):
+        if not min(frames_of(len(samples)), self.frames.count(len(samples))):
             raise UnusableAudio("short clip", f"{seconds:.3f} s hold no frame")
         # Only where it must: windows are cut to whole frames, which may cost a clip its last one.
         window = WINDOW if seconds > WINDOW else 0.0
@@ -93,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--precision", choices=("float32", "bfloat16"), default="float32",
         help="of matrix products; bfloat16, where the device has it, is what the recipes are tested in",
     )  # fmt: skip
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="WAV, FLAC, OGG, MP3, …")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="WAV, FLAC, OGG or MP3")
     options = parser.parse_args(arguments)
     try:
         recogniser = Recogniser(options.model, options.precision)

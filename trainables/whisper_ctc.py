@@ -11,8 +11,7 @@ from transformers import AutoConfig, AutoModelForCTC, PretrainedConfig, PreTrain
 from transformers.modeling_outputs import CausalLMOutput
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from trainables.batch import FRAMES_PER_SECOND
-from trainables.corpora.audio import SAMPLE_RATE
+from trainables.corpora.prepared import FRAME
 from trainables.sequences import Sequences
 from trainables.students.encoders import WhisperFrames
 
@@ -38,7 +37,7 @@ class WhisperCTCConfig(WhisperConfig):
     @property
     def inputs_to_logits_ratio(self) -> int:
         """Samples per frame."""
-        return SAMPLE_RATE // FRAMES_PER_SECOND
+        return FRAME
 
 
 class WhisperForCTC(PreTrainedModel):

@@ -3,6 +3,7 @@ import os
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
 from trainables.corpora.audio import SAMPLE_RATE, UnusableAudio, decode
 
@@ -105,6 +106,48 @@ def test_a_wav_that_was_written_to_a_pipe_is_whole(clip):
     content[4:8] = content[40:44] = b"\xff\xff\xff\xff"
     path.write_bytes(content)
     assert len(decode(path, longest=10)) == SAMPLE_RATE
+
+
+def test_a_file_without_a_header_is_one_sentence_and_a_header_is_read_whatever_the_name(clip, tmp_path):
+    (tmp_path / "clip.raw").write_bytes(np.full(1000, 7, np.int16).tobytes())
+    assert refusal(tmp_path / "clip.raw").detail == "clip.raw: not a sound file"
+    path = clip(sine())
+    assert np.array_equal(decode(path.rename(tmp_path / "named.raw"), longest=10), decode(clip(sine()), longest=10))
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"), [(b"\0\0\0\x20ftypM4A ", "MPEG-4"), (b"\x1a\x45\xdf\xa3", "WebM or Matroska")]
+)
+def test_a_format_that_is_not_read_is_named(head, kind, tmp_path):
+    path = tmp_path / "clip.m4a"
+    path.write_bytes(head + bytes(1000))
+    assert refusal(path).detail == f"clip.m4a is {kind}, but must be WAV, FLAC, OGG or MP3"
+
+
+@pytest.mark.parametrize(
+    "error", [TypeError("no rate"), RuntimeError("internal"), MemoryError(), RecursionError("deep")]
+)
+@pytest.mark.parametrize("library", [(soundfile.SoundFile, "read"), (soundfile, "SoundFile"), (soxr, "resample")])
+def test_whatever_a_library_raises_is_of_that_clip_alone(error, library, clip, monkeypatch):
+    def raises(*_, **__):
+        raise error
+
+    path = clip(sine(8_000), rate=8_000)
+    monkeypatch.setattr(*library, raises)
+    found = refusal(path)
+    assert found.reason == "undecodable clip"
+    assert type(error).__name__ in found.detail
+
+
+def test_a_name_that_no_file_can_have_is_missing(tmp_path):
+    assert refusal(tmp_path / ("x" * 300)).reason == "missing clip"
+    os.mkfifo(tmp_path / "pipe.wav")  # to open it would wait for ever
+    assert refusal(tmp_path / "pipe.wav").reason == "missing clip"
+
+
+def test_channels_of_opposite_phase_are_not_called_silent(clip):
+    error = refusal(clip(sine()[:, None] * [[1, -1]]))
+    assert (error.reason, error.detail) == ("channels of opposite phase", "peak 5.0e-01, but of their mean 1.5e-05")
 
 
 def test_a_silent_clip(clip):

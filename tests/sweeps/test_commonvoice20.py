@@ -96,6 +96,19 @@ def test_a_study_with_ray(
         ray.shutdown()
 
 
+@pytest.mark.parametrize("family", ["wav2vec2", "wav2vec2-bert"])
+def test_a_student_with_an_adapter_is_one_sentence_before_anything_is_prepared(
+    family: str, release: Path, models: Path, tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = testing.speech_encoder(family, tmp_path / "student", add_adapter=True, output_hidden_size=16)
+    for weights in (["0.5"], ["0"]):
+        arguments = ["--student", str(folder), "--languages", "cs", "--weights", *weights]
+        assert sweep(tmp_path / "runs", release, models, *arguments) == 2
+        assert capsys.readouterr().err.startswith("A student must be an encoder alone, but ")
+    assert not (tmp_path / "runs").exists()
+    assert not cache.exists()
+
+
 def test_the_paper_preset_is_section_3_4(tmp_path: Path, release: Path, models: Path) -> None:
     options = Options(data=release, student=str(models / "wav2vec2"), teacher=str(models / "bert"))
     cell = paper(options)

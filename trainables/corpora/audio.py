@@ -4,17 +4,32 @@ Decoding goes through libsndfile (WAV, FLAC, OGG, MP3): torchaudio and datasets 
 is not everywhere.
 """
 
-import re
+import io
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from trainables.corpora.containers import Truncated, check, streams
+
 SAMPLE_RATE = 16_000
 SILENCE = 1e-4
 """Peak amplitude under which a clip holds nothing: -80 dB."""
+UNREAD = {b"ftyp": "MPEG-4", b"\x1a\x45\xdf\xa3": "WebM or Matroska", b"0&\xb2u": "Windows Media"}
+"""Formats that people record in and libsndfile does not read, by four bytes of their beginnings."""
+BLOCK = 1 << 22
+"""Samples that are decoded at once."""
+UNKNOWN = 1 << 62
+"""Samples that libsndfile states from here on are none that anybody counted."""
+
+
+UNRECOGNISED = 1
+"""libsndfile's number for a format that it does not know."""
 
 
 class UnusableAudio(ValueError):
@@ -26,45 +41,111 @@ class UnusableAudio(ValueError):
 
 
 def decode(path: Path, *, longest: float) -> NDArray[np.int16]:
-    """The samples of a clip at 16 kHz, channels averaged.
+    """The samples of a clip at 16 kHz, channels averaged; of joined files, one after the other.
 
-    Raises UnusableAudio when it is missing, empty, damaged, silent, or longer than `longest` seconds,
-    which is seen from the header before anything is decoded.
+    Raises UnusableAudio, and nothing else, when it is missing, empty, damaged, silent, or longer than `longest`
+    seconds, which is seen before more than that is decoded.
     """
-    if not path.is_file():
-        raise UnusableAudio("missing clip", path.name)
-    if path.stat().st_size == 0:
-        raise UnusableAudio("empty clip", f"{path.name} has 0 bytes")
     try:
-        with soundfile.SoundFile(path) as file:
-            if file.frames > longest * file.samplerate:
-                seconds = file.frames / file.samplerate
-                raise UnusableAudio("long clip", f"{seconds:.1f} s, must be at most {longest:g} s")
-            _check_data_chunk(file.extra_info)
-            samples, rate, expected = file.read(dtype="float32", always_2d=True), file.samplerate, file.frames
-    except (soundfile.SoundFileError, OSError, MemoryError) as error:
-        # Of a file that its MP3 decoder cannot make out, libsndfile says that it does not exist.
-        why = "not a sound file" if "does not exist" in str(error) else str(error)
-        raise UnusableAudio("undecodable clip", f"{path.name}: {why}") from error
-    if len(samples) < expected:
-        raise UnusableAudio("truncated clip", f"{len(samples)} of {expected} samples")
-    if not len(samples):
-        raise UnusableAudio("empty clip", f"{path.name} has no samples")
-    if not np.isfinite(samples).all():
-        raise UnusableAudio("undecodable clip", f"{path.name} holds samples that are not numbers")
-    mono = samples.mean(axis=1)
-    peak = float(np.abs(mono).max())
+        if not os.path.isfile(path):  # unlike the method of `path`, False for a name that no file can have
+            raise UnusableAudio("missing clip", path.name)
+        if path.stat().st_size == 0:
+            raise UnusableAudio("empty clip", f"{path.name} has 0 bytes")
+        with path.open("rb") as file:
+            return _decode(file, path.name, longest)
+    except UnusableAudio:
+        raise
+    except Truncated as error:
+        raise UnusableAudio("truncated clip", f"{path.name}: {error}") from error
+    # One clip of a million must not end what goes through them all, whatever a library makes of its bytes.
+    except Exception as error:
+        raise UnusableAudio("undecodable clip", f"{path.name}: {_why(error)}") from error
+
+
+def _decode(file: BinaryIO, name: str, longest: float) -> NDArray[np.int16]:
+    pieces: list[NDArray[np.float32]] = []
+    seconds, loudest, peak = 0.0, 0.0, 0.0
+    for source in _sources(file):
+        with _opened(source, file) as sound:
+            samples, rate = _samples(sound, file, longest, seconds), sound.samplerate
+        if not len(samples):
+            continue
+        if not np.isfinite(samples).all():
+            raise UnusableAudio("undecodable clip", f"{name} holds samples that are not numbers")
+        seconds += len(samples) / rate
+        mono = samples.mean(axis=1)
+        peak = max(peak, float(np.abs(mono).max(initial=0)))
+        loudest = peak if peak >= SILENCE else max(loudest, float(np.abs(samples).max(initial=0)))
+        pieces.append(mono if rate == SAMPLE_RATE else soxr.resample(mono, rate, SAMPLE_RATE))
+    if not seconds:
+        raise UnusableAudio("empty clip", f"{name} has no samples")
+    if loudest < SILENCE:
+        raise UnusableAudio("silent clip", f"peak {loudest:.1e}, must be at least {SILENCE:.0e}")
     if peak < SILENCE:
-        raise UnusableAudio("silent clip", f"peak {peak:.1e}, must be at least {SILENCE:.0e}")
-    if rate != SAMPLE_RATE:
-        mono = soxr.resample(mono, rate, SAMPLE_RATE)
-    return np.clip(np.rint(mono * 32767), -32768, 32767).astype(np.int16)
+        raise UnusableAudio("channels of opposite phase", f"peak {loudest:.1e}, but of their mean {peak:.1e}")
+    return np.clip(np.rint(np.concatenate(pieces) * 32767), -32768, 32767).astype(np.int16)
 
 
-def _check_data_chunk(log: str) -> None:
-    """Raises UnusableAudio for a WAV that ends early: libsndfile shortens it to what is there, and only logs."""
-    if found := re.search(r"^data : (\d+) \(should be (\d+)\)", log, re.MULTILINE):
-        declared, there = map(int, found.groups())
-        # A WAV that was written to a pipe declares the largest size: its writer could not know better.
-        if there < declared < 0x7FFFF000:
-            raise UnusableAudio("truncated clip", f"{there} of {declared} bytes")
+def _sources(file: BinaryIO) -> list[BinaryIO | int]:
+    """The streams of a file, each as what libsndfile opens: a whole file by its descriptor, which is the quickest.
+
+    Never by its name: one that ends in .raw is taken for samples without a header, whatever is in it.
+    """
+    if found := streams(file):
+        return [io.BytesIO(stream) for stream in found]
+    os.lseek(file.fileno(), 0, os.SEEK_SET)
+    return [file.fileno()]
+
+
+def _opened(source: BinaryIO | int, file: BinaryIO) -> soundfile.SoundFile:
+    try:
+        return soundfile.SoundFile(source, closefd=False)
+    except soundfile.SoundFileError as error:
+        file.seek(0)
+        head = file.read(12)
+        if kind := UNREAD.get(head[4:8], UNREAD.get(head[:4])):
+            name = f"is {kind}, but must be WAV, FLAC, OGG or MP3"
+            raise UnusableAudio("undecodable clip", f"{Path(file.name).name} {name}") from error
+        raise
+
+
+def _samples(sound: soundfile.SoundFile, file: BinaryIO, longest: float, before: float) -> NDArray[np.float32]:
+    """What a stream holds, (samples, channels); `before` are the seconds of the streams before it.
+
+    Raises UnusableAudio when that is too long, or less than there should be.
+    """
+    rate, room = sound.samplerate, longest - before
+    stated = sound.frames if sound.frames < UNKNOWN else None
+    if stated is not None and stated > room * rate:
+        seconds = before + stated / rate
+        raise UnusableAudio("long clip", f"{seconds:.1f} s, must be at most {longest:g} s")
+    blocks, total = [], 0
+    try:
+        for block in _blocks(sound):
+            blocks.append(block)
+            total += len(block)
+            if total > room * rate:
+                raise UnusableAudio("long clip", f"more than {longest:g} s")
+    except soundfile.SoundFileError:
+        check(file)
+        raise
+    # Of these two the structure was read, which is right where what is stated is not.
+    if stated is not None and total < stated and sound.format not in ("MP3", "OGG"):
+        raise UnusableAudio("truncated clip", f"{total} of {stated} samples")
+    return np.concatenate(blocks) if total else np.zeros((0, sound.channels), np.float32)
+
+
+def _blocks(sound: soundfile.SoundFile) -> Iterator[NDArray[np.float32]]:
+    """The samples of a stream, (samples, channels), until no more come: some streams do not know how many."""
+    size = max(1, BLOCK // sound.channels)
+    while len(block := np.asarray(sound.read(size, dtype="float32", always_2d=True), np.float32)):
+        yield block
+
+
+def _why(error: Exception) -> str:
+    """Why libsndfile, or what came after it, could not go on."""
+    if isinstance(error, soundfile.LibsndfileError):
+        # Of a file that its MP3 decoder cannot make out, libsndfile says that it does not exist.
+        unknown = error.code == UNRECOGNISED or "does not exist" in error.error_string
+        return "not a sound file" if unknown else error.error_string
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from trainables.batch import FRAMES_PER_SECOND, Batch
+from trainables.batch import Batch
 from trainables.config import Config
 from trainables.corpora.audio import SAMPLE_RATE
-from trainables.corpora.prepared import PreparedSplit
+from trainables.corpora.prepared import FRAME, PreparedSplit
 from trainables.corpora.text import CharacterVocabulary
 from trainables.sequences import Sequences
 
@@ -77,7 +77,7 @@ class TimeMasking(Config):
     probability: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Expected share of frames under a mask, if masks did not overlap (the released code; the paper has no masks)."""
     span: Annotated[int, Field(gt=0)] = 10
-    """Frames of 20 ms that one mask covers."""
+    """Frames of the student, of 20 ms in nearly all, that one mask covers."""
 
     def draw(self, frames: int, random: np.random.Generator) -> NDArray[np.bool_]:
         """True on the masked ones of `frames` frames."""
@@ -116,6 +116,10 @@ class Loader:
     vocabulary: CharacterVocabulary
     features: FeatureSource | None = None
     masking: TimeMasking | None = None
+    hop: int = FRAME
+    """Samples from one frame of the student to the next: masks are drawn in such."""
+    usable: Indices | None = None
+    """The utterances to train on; by default all."""
 
     def training(
         self, batching: Batching, *, seed: int, start: int, shares: int, mine: Sequence[int]
@@ -125,8 +129,10 @@ class Loader:
         A share that gets no utterance (of a global batch smaller than `shares`) is filled with one of scale 0,
         so that every worker takes part in every step.
         """
-        for step, indices in enumerate(plan(self.split.samples / SAMPLE_RATE, batching, seed)):
+        usable = np.arange(len(self.split)) if self.usable is None else self.usable
+        for step, chosen in enumerate(plan(self.split.samples[usable] / SAMPLE_RATE, batching, seed)):
             if step >= start:
+                indices = usable[chosen]
                 parts = [indices[i::shares] for i in mine]
                 yield [
                     self.batch(part, scale=1 / len(indices), seed=(seed, step))
@@ -160,7 +166,7 @@ class Loader:
 
     def _masks(self, indices: Indices, seed: tuple[int, int]) -> torch.Tensor:
         assert self.masking is not None
-        frames = [int(self.split.samples[i]) * FRAMES_PER_SECOND // SAMPLE_RATE for i in indices]
+        frames = [int(self.split.samples[i]) // self.hop for i in indices]
         masks = [
             self.masking.draw(n, np.random.default_rng((*seed, int(i)))) for i, n in zip(indices, frames, strict=True)
         ]

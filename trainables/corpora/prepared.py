@@ -8,7 +8,7 @@ import json
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pyarrow import compute
 from pydantic import Field
 
-from trainables.batch import FRAMES_PER_SECOND, Rejected, Utterance
+from trainables.batch import Rejected, Utterance
 from trainables.cache import building, cache_folder, sha256_of, write_atomically
 from trainables.config import Preparation, digest
 from trainables.corpora.audio import SAMPLE_RATE, UnusableAudio, decode
@@ -31,6 +31,9 @@ from trainables.corpora.text import Normaliser
 
 T = TypeVar("T")
 FORMAT = 2
+TOO_LONG = "transcript too long"
+FRAME = 320
+"""Samples from one frame to the next, 20 ms, of nearly all speech encoders (wav2vec 2.0 §2, Whisper §2.2)."""
 SCHEMA = pa.schema([
     ("id", pa.string()), ("text", pa.string()), ("speaker", pa.string()), ("audio", pa.large_binary()),
 ])  # fmt: skip
@@ -86,8 +89,7 @@ class SplitPreparation(Preparation):
                 if clips:
                     columns = [[getattr(clip, name) for clip in clips] for name in SCHEMA.names]
                     writer.write_batch(pa.record_batch(columns, schema=SCHEMA))
-        lines = [json.dumps(item._asdict(), ensure_ascii=False) + "\n" for item in rejected]
-        (folder / "quarantine.jsonl").write_text("".join(lines), encoding="utf-8")
+        write_quarantine(folder / "quarantine.jsonl", rejected)
         reasons = Counter(item.reason for item in rejected)
         if not kept:
             raise ValueError(f"{self} must have at least one usable clip, but has none: {dict(reasons)}.")
@@ -118,8 +120,14 @@ class SplitPreparation(Preparation):
             return Rejected(utterance.id, error.reason, error.detail)
         frames, needed = frames_of(len(audio)), frames_needed(text)
         if frames < needed:
-            return Rejected(utterance.id, "transcript too long", f"needs {needed} frames, the clip has {frames}")
+            return Rejected(utterance.id, TOO_LONG, f"needs {needed} frames, the clip has {frames}")
         return _Clip(utterance.id, text, utterance.speaker, audio.tobytes(), self.normaliser.deleted(utterance.text))
+
+
+def write_quarantine(path: Path, rejected: Iterable[Rejected]) -> None:
+    """Write what cannot be used as JSON, one object with `id`, `reason` and `detail` per line."""
+    lines = [json.dumps(item._asdict(), ensure_ascii=False) + "\n" for item in rejected]
+    path.write_text("".join(lines), encoding="utf-8")
 
 
 def _windows(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
@@ -148,13 +156,16 @@ def _by_category(deleted: Counter[str]) -> dict[str, dict[str, int]]:
 
 
 def frames_of(samples: int) -> int:
-    """Frames that w2v-BERT gives, pairs of 10 ms under windows of 25 ms: the fewest of all the families here."""
-    return max(0, (samples - 400) // (SAMPLE_RATE // FRAMES_PER_SECOND // 2) + 1) // 2
+    """Frames that w2v-BERT gives, pairs of 10 ms under windows of 25 ms: the fewest of those with one every 20 ms.
+
+    A clip with room for its transcript in these has room in those of all such students, who share the preparation.
+    """
+    return max(0, (samples - 400) // (FRAME // 2) + 1) // 2
 
 
-def frames_needed(text: str) -> int:
-    """The fewest frames that CTC can emit a text in: repeated characters need a blank between them."""
-    return len(text) + sum(a == b for a, b in pairwise(text))
+def frames_needed(tokens: Sequence[Any]) -> int:
+    """The fewest frames that CTC can emit tokens in, one each, and a blank between two that are alike."""
+    return len(tokens) + sum(a == b for a, b in pairwise(tokens))
 
 
 @dataclass(frozen=True)

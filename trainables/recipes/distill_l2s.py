@@ -19,12 +19,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainables.batch import Batch
+from trainables.batch import Batch, Rejected
 from trainables.config import Preparation, Where
 from trainables.corpora.audit import audit
 from trainables.corpora.batching import Batching, ByCount, Loader, TimeMasking
 from trainables.corpora.common_voice import CommonVoice, Split
-from trainables.corpora.prepared import PreparedSplit, SplitPreparation
+from trainables.corpora.prepared import PreparedSplit, SplitPreparation, write_quarantine
+from trainables.corpora.room import with_room
 from trainables.corpora.text import CharacterVocabulary, Letters, Normaliser
 from trainables.decoding import greedy
 from trainables.losses.regression import AlignedRegression
@@ -100,8 +101,8 @@ class DistillL2S(Recipe):
         """Train, keep the student with the best validation error, test it.
 
         Keeps `student.safetensors`, with the vocabulary in its metadata, `utterances.parquet`, the test split as it
-        was recognised, and `audit.json`, what there is to know of the splits. Raises ValueError when there are more
-        workers than shares.
+        was recognised, `audit.json`, what there is to know of the splits, and `quarantine.jsonl`, where clips had no
+        room for their transcripts in this student's frames. Raises ValueError when there are more workers than shares.
         """
         world = World.here()
         mine = self.optimisation.shares_of(world.rank, world.size)
@@ -110,9 +111,11 @@ class DistillL2S(Recipe):
         vocabulary = CharacterVocabulary.of([*train.texts, *valid.texts])
         features = self.features()
         source = self.teacher.source(CachedFeatures(features.build()), len(train)) if features else None
+        frames = self.student.frames()
+        usable, without_room = with_room(train, vocabulary, frames.count, frames.hop)
         torch.manual_seed(self.seed)
         task = self.task(vocabulary, train.texts)
-        loader = Loader(train, vocabulary, source, self.masking)
+        loader = Loader(train, vocabulary, source, self.masking, frames.hop, usable)
         progress = fit(
             task,
             train=lambda step: loader.training(
@@ -129,8 +132,8 @@ class DistillL2S(Recipe):
         with evaluating(task, world, self.optimisation.precision):
             rates = task.evaluate(world.batches(self._evaluation(test, vocabulary, world)), transcripts)
         if (utterances := transcripts.table(test)) is not None:
-            splits = audit({"train": train, "valid": valid, "test": test})
-            keep(run, progress.best_student, vocabulary, utterances, splits)
+            splits = audit({"train": train, "valid": valid, "test": test}, usable)
+            keep(run, progress.best_student, vocabulary, utterances, splits, without_room)
         result = {
             "step": float(self.optimisation.steps),
             "test_cer": rates["cer"],
@@ -148,6 +151,7 @@ class DistillL2S(Recipe):
             longest=self.longest_training_clip,
             shares=self.optimisation.shares,
             masking=self.masking,
+            hop=self.student.frames().hop,
             teacher=self.teacher.features() if self.features() else None,
         )
         task = self.task(probe.VOCABULARY, [text for batch in batches for text in batch.texts])
@@ -232,6 +236,7 @@ def keep(
     vocabulary: CharacterVocabulary,
     utterances: pa.Table,
     splits: dict[str, Any],
+    without_room: Sequence[Rejected],
 ) -> None:
     """Keep a student's weights, with what its head's outputs mean, what it recognised, and the audit of its data."""
     with TemporaryDirectory(prefix="result-") as folder:
@@ -244,10 +249,14 @@ def keep(
         audited.write_text(json.dumps(splits, indent=1, ensure_ascii=False), encoding="utf-8")
         run.keep(rows)
         run.keep(audited)
+        if without_room:
+            quarantine = Path(folder, "quarantine.jsonl")
+            write_quarantine(quarantine, without_room)
+            run.keep(quarantine)
 
 
 def ctc_loss(encoded: Encoded, batch: Batch, blank: int) -> Float[Tensor, " batch"]:
-    """CTC of each utterance per character (eq. 12), in float32; 0 where no path fits the frames."""
+    """CTC of each utterance per character (eq. 12), in float32; 0 where no path fits the frames (see `with_room`)."""
     with torch.autocast(encoded.logits.values.device.type, enabled=False):
         loss = functional.ctc_loss(
             encoded.logits.values.float().log_softmax(dim=2).transpose(0, 1),

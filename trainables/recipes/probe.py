@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from trainables.batch import FRAMES_PER_SECOND, Batch
+from trainables.batch import Batch
 from trainables.corpora.audio import SAMPLE_RATE
 from trainables.corpora.batching import Batching, TimeMasking
+from trainables.corpora.prepared import FRAME
 from trainables.corpora.text import BLANK, DELIMITER, UNKNOWN, CharacterVocabulary
 from trainables.optimisation import Optimisation
 from trainables.sequences import Sequences
@@ -24,10 +25,13 @@ CHARACTERS_PER_SECOND, TOKENS_PER_SECOND = 12, 4
 """Of a transcript, about: the loss takes longer over longer ones."""
 
 
-def noise(batching: Batching, *, longest: float, shares: int, masking: TimeMasking, teacher: int | None) -> list[Batch]:
+def noise(
+    batching: Batching, *, longest: float, shares: int, masking: TimeMasking, teacher: int | None, hop: int = FRAME
+) -> list[Batch]:
     """The micro-batches of one global batch of the usual size: noise for audio and for a teacher of this width.
 
-    Without a width there are transcripts, for a teacher that reads them at each step.
+    Without a width there are transcripts, for a teacher that reads them at each step. `hop` are the samples from one
+    frame of the student to the next.
     """
     utterances, seconds = batching.usual(longest)
     random = np.random.default_rng(0)
@@ -35,7 +39,7 @@ def noise(batching: Batching, *, longest: float, shares: int, masking: TimeMaski
     for i in range(shares):
         count = len(range(i, utterances, shares))
         size = max(count, 1)  # the filler of an empty share takes its time too
-        masks = [masking.draw(int(seconds * FRAMES_PER_SECOND), random) for _ in range(size)]
+        masks = [masking.draw(int(seconds * SAMPLE_RATE) // hop, random) for _ in range(size)]
         characters, tokens = 1 + int(seconds * CHARACTERS_PER_SECOND), int(seconds * TOKENS_PER_SECOND)
         batches.append(
             Batch(

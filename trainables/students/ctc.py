@@ -14,6 +14,7 @@ from trainables.corpora.text import CharacterVocabulary
 from trainables.sequences import Sequences
 from trainables.students.attention import attention
 from trainables.students.encoders import Wav2Vec2BertEncoder, WaveformEncoder, WhisperFrames
+from trainables.students.frames import Frames, check_frames
 from trainables.weights import Sha256, check, family, fingerprint, load, locate
 
 if TYPE_CHECKING:
@@ -33,7 +34,11 @@ class Pretrained(Config):
     """Digest of a trusted pytorch_model.bin, where there are no safetensors."""
 
     def fingerprint(self) -> str:
-        """Digest of the weights."""
+        """Digest of the weights.
+
+        Raises ValueError when they are none of a student's: before anything is prepared for it.
+        """
+        architecture(self.model, {})
         return fingerprint(self.model, self.bin_sha256)
 
     def build(self, **overrides: Any) -> PreTrainedModel:
@@ -113,6 +118,10 @@ class CTCStudent(Config):
     freeze_feature_encoder: bool = True
     """Keep the convolutions over the waveform as they are (XLSR §3; Whisper has none to freeze)."""
 
+    def frames(self) -> Frames:
+        """What the encoder makes of a clip, known before it is built."""
+        return Frames.of(architecture(self.encoder.model, {}))
+
     def build(self, vocabulary: CharacterVocabulary) -> "CTCModel":
         """The student for this vocabulary.
 
@@ -131,12 +140,14 @@ class CTCStudent(Config):
 def architecture(name: str, overrides: dict[str, Any]) -> PretrainedConfig:
     """The config of a model of one of `FAMILIES`.
 
-    Raises ValueError for any other family.
+    Raises ValueError for any other family, and for a model whose frames are not what is counted on.
     """
     folder = locate(name)
     if (kind := family(folder)) not in FAMILIES:
         raise ValueError(f"A student must be one of {', '.join(FAMILIES)}, but {name} is {kind!r}.")
-    return AutoConfig.from_pretrained(folder, local_files_only=True, **overrides)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, **overrides)
+    check_frames(name, folder, config)
+    return config
 
 
 class CTCModel(nn.Module):

@@ -1,4 +1,4 @@
-"""transformers' speech encoders behind one interface: 16 kHz waveforms in, 50 hidden states a second out."""
+"""transformers' speech encoders behind one interface: 16 kHz waveforms in, hidden states out, usually 50 a second."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -143,5 +143,5 @@ def standardise(audio: Sequences) -> Float[Tensor, "batch samples"]:
 
 
 def fit_frames(masked: Bool[Tensor, "batch frames"], frames: int) -> Bool[Tensor, "batch {frames}"]:
-    """Time masks at 50 Hz cut or padded to what an encoder makes of the same clip: a frame more or less."""
+    """Time masks cut or padded to the frames that an encoder makes of the same clip: one more or less."""
     return functional.pad(masked, (0, max(0, frames - masked.shape[1])))[:, :frames]

@@ -1,0 +1,60 @@
+"""Names that finished trials have for ever: whatever becomes of the code, these recipes keep theirs."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from orchestrator.sweep import Sweep
+from sweeps import commonvoice20, controls
+from trainables.corpora.common_voice import CommonVoice
+from trainables.students.ctc import Pretrained, Scratch
+from trainables.teachers.language_model import PretrainedWeights, RandomWeights
+
+
+@pytest.fixture(autouse=True)
+def _content(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data and weights that anybody has: only what the recipes themselves say is left."""
+    for config in (CommonVoice, Pretrained, Scratch, PretrainedWeights, RandomWeights):
+        monkeypatch.setattr(config, "fingerprint", lambda self: f"{type(self).__name__} content")
+    monkeypatch.setattr(CommonVoice, "release", lambda _: "cv-corpus-6.1")
+
+
+def names(sweep: Sweep) -> dict[str, str]:
+    return {trial.label: trial.signature for trial in sweep.trials}
+
+
+def digest(sweep: Sweep) -> str:
+    return hashlib.sha256(" ".join(sorted(trial.signature for trial in sweep.trials)).encode()).hexdigest()[:16]
+
+
+def paper(folder: Path, **options: object) -> Sweep:
+    return commonvoice20.plan(commonvoice20.Options.model_validate({"data": folder, **options}))[0]
+
+
+def test_the_papers_trials_keep_their_names(tmp_path: Path) -> None:
+    sweep = paper(tmp_path)
+    assert {label: name for label, name in names(sweep).items() if label.startswith("cs")} == {
+        "cs, from scratch, seed 1": "5e0214c9024e",
+        "cs, fine-tuned, seed 1": "6ac98c407276",
+        "cs, distilled, λ = 0.25, seed 1": "47f187ba849b",
+        "cs, distilled, λ = 0.5, seed 1": "4a8f87b6c25c",
+        "cs, distilled, λ = 1, seed 1": "3239dc807784",
+    }
+    assert (len(sweep.trials), digest(sweep)) == (100, "e5abf0cdb8ba5ba2")
+
+
+def test_the_miniatures_trials_keep_their_names() -> None:
+    sweep, _, _ = commonvoice20.plan(commonvoice20.Options(preset="mini"))
+    assert names(sweep)["cs, distilled, λ = 0.5, seed 1"] == "e861e863aadd"
+    assert names(sweep)["ro, from scratch, seed 1"] == "b9602812b9bc"
+
+
+@pytest.mark.parametrize(("compare", "preset", "trials", "expected"), [
+    ("teachers", "paper", 54, "0675fd0bbbdca26d"), ("teachers", "mini", 54, "1df59c4478acbf13"),
+    ("losses", "paper", 48, "78449f3af3831b76"), ("losses", "mini", 48, "1bb03f9252977cae"),
+])  # fmt: skip
+def test_the_controls_keep_their_names(compare: str, preset: str, trials: int, expected: str, tmp_path: Path) -> None:
+    options = controls.Options.model_validate({"preset": preset, "compare": compare, "data": tmp_path})
+    sweep, _, _ = controls.plan(options)
+    assert (len(sweep.trials), digest(sweep)) == (trials, expected)
