@@ -22,6 +22,7 @@ from orchestrator.layout import Layout
 from orchestrator.ledger import Ledger, Result
 from orchestrator.live import LiveTable
 from orchestrator.local import LocalRunner
+from orchestrator.printing import escape_output
 from orchestrator.publish import Publisher
 from orchestrator.rendering.terminal import show
 from orchestrator.runner import Runner
@@ -90,6 +91,7 @@ def main(
     Returns the exit code: 0 when every cell has its result, 1 when some have not, 2 for input that cannot be used,
     130 when interrupted.
     """
+    escape_output()
     console = Console(highlight=False)
     complaint = Console(stderr=True, highlight=False, soft_wrap=True)
     try:

@@ -7,6 +7,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from orchestrator.printing import printable
 from orchestrator.sweep import Preparation, Sweep, Trial, type_name
 
 
@@ -50,7 +51,7 @@ class Preparing:
                 lines.append(f"{self.names[key]}: {ray.get(task)}")
             except RayError as error:
                 # A task that got another's error in place of its argument carries that error.
-                self.errors[key] = str(getattr(error, "cause", None) or error).strip().splitlines()[-1]
+                self.errors[key] = printable(str(getattr(error, "cause", None) or error).strip().splitlines()[-1])
         return lines
 
     def ready(self, trial: Trial) -> bool:

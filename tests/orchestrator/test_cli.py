@@ -1,5 +1,6 @@
 """What a person types, in this process: toys, no cluster."""
 
+import io
 import json
 import re
 import shutil
@@ -177,6 +178,15 @@ def test_a_plan_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert lines["GPU hours"] == "none"
     assert re.fullmatch(r"about 0 MiB, of [\d.]+ GiB free", lines["Disk"])
     assert lines["Storage"] == str(tmp_path / "runs" / "toy")
+
+
+@pytest.mark.usefixtures("database")
+def test_an_output_without_such_letters_gets_escapes(ascii_output: Callable[[], io.BytesIO]) -> None:
+    printed = ascii_output()
+    assert study("--local", "--plan") == 0
+    assert rb"Resources:    1 \xd7 (1 CPU) per trial" in printed.getvalue()
+    assert study("--local", "--languages", "cs") == 0
+    assert rb"\u03bb = 0" in printed.getvalue()
 
 
 @pytest.mark.usefixtures("database")
