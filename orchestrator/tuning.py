@@ -171,7 +171,9 @@ class RayRunner:
         everything = ledger.results([trial.signature for trial in sweep.trials])
         ordered = Estimates.of(sweep.axes[0], sweep.trials, everything).longest_first(trials)
         preparing = Preparing(sweep, ordered, gpus=self.resources.gpus)
-        hearing = Hearing({trial.signature: trial for trial in trials}, ledger, listener, self.resources)
+        hearing = Hearing(
+            {trial.signature: trial for trial in trials}, ledger, listener, self.resources, preparing.taking
+        )
         queue = Queue(
             ordered,
             preparing,
