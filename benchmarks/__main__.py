@@ -35,6 +35,7 @@ from benchmarks import (
     two_workers,
 )
 from benchmarks.ratios import Measurement, device
+from orchestrator.printing import escape_output
 from trainables.cache import write_atomically
 
 MODULES = (
@@ -145,6 +146,7 @@ def hardware() -> str:
 
 
 if __name__ == "__main__":
+    escape_output()
     told = " ".join((main.__doc__ or "").partition("Args:")[0].split())
     told += f" Benchmarks: {', '.join(BENCHMARKS)}."
     sys.exit(tyro.cli(main, prog="python -m benchmarks", description=told))

@@ -22,6 +22,7 @@ from orchestrator.evidence import Evidence
 from orchestrator.layout import Column, Layout, Published
 from orchestrator.ledger import Ledger, Result
 from orchestrator.local import LocalRunner
+from orchestrator.printing import escape_output
 from orchestrator.rendering import FORMS
 from orchestrator.storage import Storage
 from orchestrator.study import Outline, Study
@@ -197,4 +198,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    escape_output()
     sys.exit(main(sys.argv[1:]))

@@ -24,6 +24,7 @@ from rich.table import Table
 
 from benchmarks.sleeping import Sleeping, alone
 from orchestrator.estimates import makespan
+from orchestrator.printing import escape_output
 
 SLOTS = 2
 ARMS = ("bash", "joblib", "tune", "tune_reused", "study")
@@ -161,4 +162,5 @@ RUNS: Mapping[str, Callable[[int, float, Path], None]] = {
 }
 
 if __name__ == "__main__":
+    escape_output()
     tyro.cli(main)

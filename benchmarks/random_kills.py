@@ -23,6 +23,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.printing import escape_output
 from tests.faults.cluster import Cluster, environment
 from tests.faults.processes import kill, marked
 from tests.faults.study import Study, Submission, signature
@@ -185,4 +186,5 @@ def show(figures: Figures) -> None:
 
 
 if __name__ == "__main__":
+    escape_output()
     sys.exit(tyro.cli(main))

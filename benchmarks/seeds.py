@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.significance import RATE, common, errors, own, speakers
+from orchestrator.printing import escape_output
 from orchestrator.statistics import Counts, compare, over_seeds
 
 DATA_SETS = 2000
@@ -84,4 +85,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    escape_output()
     sys.exit(main(sys.argv[1:]))

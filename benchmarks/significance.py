@@ -17,6 +17,7 @@ from numpy.random import Generator
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from orchestrator.printing import escape_output
 from orchestrator.statistics import Comparison, Counts, Interval, assess
 
 DATA_SETS = 2000
@@ -180,4 +181,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    escape_output()
     sys.exit(main(sys.argv[1:]))

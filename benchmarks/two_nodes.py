@@ -17,6 +17,7 @@ from pathlib import Path
 
 import tyro
 
+from orchestrator.printing import escape_output
 from orchestrator.provenance import COMMIT, commit
 from tests.faults.cluster import RAY, ROOT, Cluster
 from tests.faults.processes import kill, marked, until
@@ -69,4 +70,5 @@ def _trains(mark: str, node: str) -> bool:
 
 
 if __name__ == "__main__":
+    escape_output()
     sys.exit(tyro.cli(main))

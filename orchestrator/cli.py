@@ -22,6 +22,7 @@ from orchestrator.layout import Layout
 from orchestrator.ledger import Ledger, Result
 from orchestrator.live import LiveTable
 from orchestrator.local import LocalRunner
+from orchestrator.printing import escape_output
 from orchestrator.publish import Publisher
 from orchestrator.rendering.terminal import show
 from orchestrator.runner import Runner
@@ -90,6 +91,7 @@ def main(
     Returns the exit code: 0 when every cell has its result, 1 when some have not, 2 for input that cannot be used,
     130 when interrupted.
     """
+    escape_output()
     console = Console(highlight=False)
     complaint = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
@@ -247,6 +249,11 @@ def _narrator(console: Console, layout: Layout, sweep: Sweep, settled: dict[str,
 def _runner(options: StudyOptions, sweep: Sweep) -> Runner:
     if options.local:
         return LocalRunner()
+    if within := next((type(r).__name__ for r in sweep.recipes if type(r).__module__ == "__main__"), None):
+        raise ValueError(
+            f"A recipe must be in a module that workers can import, but {within} is in the script itself: "
+            "move it to a file beside the script."
+        )
     from orchestrator.tuning import RayRunner  # Ray takes seconds to import: not for a study that is finished
 
     return RayRunner.at(

@@ -28,6 +28,7 @@ STYLE: dict[Any, Any] = {
     "lines.markersize": 3.2, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
     "legend.handlelength": 3.2, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "grid.linewidth": 0.4,
     "grid.color": "0.85", "axes.axisbelow": True, "svg.hashsalt": "distill-l2s", "figure.dpi": 200, "savefig.dpi": 200,
+    "text.parse_math": False,
 }  # fmt: skip
 LINES = (
     # Okabe and Ito's colours; in grey, the dashes and the markers tell the lines apart.

@@ -1,13 +1,14 @@
 """What Tune's loop sees, told to the listeners; and what it waits for too long."""
 
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ray
 import ray.tune
 from ray._raylet import PlacementGroupID
-from ray.util.placement_group import PlacementGroup, remove_placement_group
+from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
 from orchestrator import interrupts
 from orchestrator.events import Listener
@@ -21,9 +22,17 @@ PATIENCE = 60.0
 class Hearing(ray.tune.Callback):
     """Tells the listener of a study's trials."""
 
-    def __init__(self, trials: Mapping[str, Trial], ledger: Ledger, listener: Listener, resources: Resources) -> None:
-        """`trials` by signature."""
+    def __init__(
+        self,
+        trials: Mapping[str, Trial],
+        ledger: Ledger,
+        listener: Listener,
+        resources: Resources,
+        preparing: Callable[[], Mapping[str, float]] = dict,
+    ) -> None:
+        """`trials` by signature; `preparing` says what the study's own preparations take, or would, in Ray's words."""
         self.trials, self.ledger, self.listener, self.resources = trials, ledger, listener, resources
+        self.preparing = preparing
         self.starting: dict[str, float] = {}
         """When the trials that have not begun yet were started."""
         self.paused: dict[str, str] = {}
@@ -110,7 +119,24 @@ class Hearing(ray.tune.Callback):
         total = ray.cluster_resources()
         names = [name for name, amount in self.resources.per_worker().items() if amount]
         there = ", ".join(f"{free.get(name, 0):g} of {total.get(name, 0):g} {name}" for name in names)
-        return f"{self.resources}; free now: {there or 'nothing that it needs'}"
+        held = self._held({name: total.get(name, 0) - free.get(name, 0) for name in names})
+        return f"{self.resources}; free now: {there or 'nothing that it needs'}{held}"
+
+    def _held(self, taken: Mapping[str, float]) -> str:
+        """How much of what is taken the study's own preparations hold.
+
+        Trials are in placement groups. What is taken outside of them is taken by tasks, of which the preparations are
+        ours: some of them may still wait, so that they hold no more than all tasks do.
+        """
+        grouped: Counter[str] = Counter()
+        for group in placement_group_table().values():
+            if group["state"] == "CREATED":
+                for bundle in group["bundles"].values():
+                    grouped.update(bundle)
+        wanted = self.preparing()
+        held = {name: min(wanted.get(name, 0), amount - grouped[name]) for name, amount in taken.items()}
+        told = " and ".join(f"{amount:g} {name}" for name, amount in held.items() if amount > 0)
+        return f"; the study's own preparations hold {told}" if told else ""
 
 
 def _release(placement_group: str) -> None:

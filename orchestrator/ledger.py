@@ -13,10 +13,11 @@
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from orchestrator.checkpoints import Checkpoints
+from orchestrator.printing import printable
 from orchestrator.storage import AT_ONCE, Storage, first_line
 from orchestrator.sweep import Sweep, Trial
 
@@ -42,7 +43,9 @@ class Result:
     @classmethod
     def load(cls, text: str) -> "Result":
         """From JSON."""
-        return cls(**json.loads(text))
+        result = cls(**json.loads(text))
+        # A reason may have in it what an exception says of a file, which goes on to tables, reports and MLflow.
+        return replace(result, reason=printable(result.reason))
 
 
 @dataclass

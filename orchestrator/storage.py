@@ -98,7 +98,7 @@ class Storage:
     def write(self, name: str, content: str | bytes) -> None:
         """Write so that a reader finds the old content or the new, never half of it, even after a power cut."""
         path = f"{self.path}/{name}"
-        data = content.encode() if isinstance(content, str) else content
+        data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
         if self._of_objects:  # which appear when they are whole
             with self.filesystem.open_output_stream(path) as stream:
                 stream.write(data)

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.layout import Layout
 from orchestrator.ledger import REMEDY, History, Ledger, Result, whole
+from orchestrator.printing import printable
 from orchestrator.storage import Storage, public
 from orchestrator.sweep import Described, StoredTrial, Sweep
 
@@ -41,7 +42,9 @@ class Outline:
         """Of a submission."""
         paths = {layout.rows, *sweep.axes, *(path for column in layout.columns for path in column.where)}
         trials = [StoredTrial(t.signature, t.label, _within(t.fields, paths)) for t in sweep.trials]
-        return cls(sweep.name, layout, tuple(notes), command, tuple(trials))
+        # These have names of files in them.
+        told = replace(layout, data=printable(layout.data), reasons=[printable(reason) for reason in layout.reasons])
+        return cls(sweep.name, told, tuple(map(printable, notes)), printable(command), tuple(trials))
 
     def write(self, storage: Storage) -> None:
         """Keep it beside the ledger, with the commands of submissions before, and what all of them replaced."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.evidence import Cell, Evidence, in_order
 from orchestrator.layout import INFO, Layout, Survey, Value
+from orchestrator.report.audit import audits
 from orchestrator.statistics import REPLICATIONS, OverSeeds
 from orchestrator.study import Study
 
@@ -73,6 +74,8 @@ class Line:
     """`ours` or `paper`."""
     entries: tuple[Entry, ...]
     comparable: str = ""
+    size: str = ""
+    """Speech and text that these numbers come from, such as `1 h, 14.9 GB`; empty where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +85,17 @@ class Row:
     name: str
     group: str
     language: str
-    size: str
-    """Of its speech and its text."""
+    hours: float | None
+    """Of the speech that we trained on, where a trial has kept an audit."""
     info: tuple[Value, ...]
+    """What the paper says of the row: the values of `INFO`."""
     lines: tuple[Line, ...]
+
+    @property
+    def labels(self) -> list[str]:
+        """What stands before each line: the language before the first, and the size of each."""
+        first, *others = self.lines
+        return [", ".join(filter(None, (self.language, first.size))), *(line.size for line in others)]
 
 
 @dataclass(frozen=True)
@@ -132,7 +142,8 @@ class Table:
 def table1(study: Study, evidence: Evidence) -> Table:
     """The study's own table: a row per language, ours above the paper's."""
     layout = study.layout
-    rows = [_row(study, evidence, row) for row in study.rows]
+    hours = {audit.row: audit.hours for audit in audits(study)}
+    rows = [_row(study, evidence, row, hours.get(row)) for row in study.rows]
     notes = [*study.outline.notes, *_legend(layout, evidence)]
     return Table(
         "table1",
@@ -146,18 +157,18 @@ def table1(study: Study, evidence: Evidence) -> Table:
     )
 
 
-def _row(study: Study, evidence: Evidence, row: str) -> Row:
+def _row(study: Study, evidence: Evidence, row: str, spoken: float | None) -> Row:
     layout, published = study.layout, study.layout.published
     cells = [evidence.cells.get((row, column.name)) for column in layout.columns]
     ours = _best([_entry(cell, layout.metric) for cell in cells])
     language, group, hours, text = published.info(row)
-    lines = [Line("ours", ours)]
+    lines = [Line("ours", ours, size="" if spoken is None else f"{spoken:.2f} h")]
     rates = [published.rate(row, column.name) for column in layout.columns]
     if any(rate is not None for rate in rates):
         entries = [Entry(rate, beside=_minus(entry.value, rate)) for entry, rate in zip(ours, rates, strict=True)]
-        lines.append(Line("paper", _best(entries), _comparable(layout.reasons)))
-    size = f"{hours:g} h, {text:g} GB" if isinstance(hours, int | float) and isinstance(text, int | float) else ""
-    return Row(row, str(group or ""), str(language or row), size, (language, group, hours, text), tuple(lines))
+        size = f"{hours:g} h, {text:g} GB" if isinstance(hours, int | float) and isinstance(text, int | float) else ""
+        lines.append(Line("paper", _best(entries), _comparable(layout.reasons), size))
+    return Row(row, str(group or ""), str(language or row), spoken, (language, group, hours, text), tuple(lines))
 
 
 def table2(study: Study, evidence: Evidence) -> Table | None:
@@ -191,7 +202,7 @@ def _survey_row(survey: Survey, layout: Layout, evidence: Evidence, row: str) ->
     language = str(survey.published.rows[row].get("language") or row)
     info = (language, *(None for _ in INFO[1:]))
     line = Line("", _best([*entries, ours]), _comparable(layout.reasons))
-    return Row(row, "", language, "", info, (line,))
+    return Row(row, "", language, None, info, (line,))
 
 
 def _winner(survey: Survey, evidence: Evidence, row: str, metric: str) -> str | None:

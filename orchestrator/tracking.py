@@ -29,6 +29,7 @@ from orchestrator import provenance
 from orchestrator.events import Listener
 from orchestrator.failures import StudyFailed
 from orchestrator.ledger import History, Ledger, Result
+from orchestrator.printing import printable
 from orchestrator.storage import first_line, public
 from orchestrator.sweep import Sweep, Trial
 
@@ -235,7 +236,7 @@ class Tracker(Listener):
         with tempfile.TemporaryDirectory() as scratch:
             folder, _, base = name.rpartition("/")
             path = Path(scratch) / base
-            path.write_bytes(content.encode() if isinstance(content, str) else content)
+            path.write_bytes(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
             self.client.log_artifact(self.parent.info.run_id, str(path), folder or None)
 
     def _tag_attempts(self, child: Run, history: History) -> None:
@@ -253,7 +254,7 @@ class Tracker(Listener):
             run = self._run(tags, name=trial.label)
             if "l2s.described" not in run.data.tags:
                 fields = {**trial.fields, **trial.fingerprints}
-                params = [Param(k, str(v)[:LONGEST_PARAMETER]) for k, v in fields.items()]
+                params = [Param(k, printable(str(v))[:LONGEST_PARAMETER]) for k, v in fields.items()]
                 for start in range(0, len(params), AT_MOST):
                     self.client.log_batch(run.info.run_id, params=params[start : start + AT_MOST])
                 self.client.log_dict(run.info.run_id, trial.describe(), "recipe.json")
@@ -289,6 +290,7 @@ class Tracker(Listener):
         self.statuses[run.info.run_id] = status
 
     def _tag(self, run: Run, key: str, value: str) -> None:
+        value = printable(value)  # a database takes nothing else
         if run.data.tags.get(key, "") != value:
             self.client.set_tag(run.info.run_id, key, value)
             run.data.tags[key] = value
@@ -299,7 +301,7 @@ class Tracker(Listener):
         if found:
             return found[0]
         # With its tags from the start: a run without them, left by a server that died, would be made again.
-        return self.client.create_run(self.experiment, run_name=name, tags=dict(tags))
+        return self.client.create_run(self.experiment, run_name=printable(name), tags=dict(tags))
 
     def _experiment(self, name: str) -> str:
         if found := self.client.get_experiment_by_name(name):

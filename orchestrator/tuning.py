@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -23,7 +24,7 @@ import ray.train
 import ray.tune
 from ray.exceptions import RayError
 
-from orchestrator import forking, provenance
+from orchestrator import forking, provenance, worker_environment
 from orchestrator.claim import Claim
 from orchestrator.estimates import Estimates
 from orchestrator.events import Listener
@@ -38,14 +39,6 @@ from orchestrator.sweep import Resources, Sweep, Trial, load
 from orchestrator.trial import Budget, run_trial
 
 HEAD = "node:__internal_head__"
-WORKER_ENVIRONMENT = {
-    # Train notices that a worker is done at its next health check, of which there is one in two seconds.
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    "RAY_TRAIN_METRICS_ENABLED": "0",
-}
-PASSED_ON = ("L2S_CACHE", "HF_HUB_OFFLINE", "HF_HOME")
-"""Never credentials: Ray logs what it passes on. A node has its own, and a cluster started here inherits ours."""
 
 
 def join(address: str | None, *, fork: bool = False) -> None:
@@ -69,23 +62,22 @@ def join(address: str | None, *, fork: bool = False) -> None:
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     # By default Tune takes an interrupt for the end of the study, as if what is missing had been run.
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-    variables = (
-        WORKER_ENVIRONMENT
-        | forking.environment()
-        | {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    )
+    worker_environment.settle()
     if address and (match := re.fullmatch(r"([^:/]+):(\d+)", address)):
         try:
             socket.create_connection((match[1], int(match[2])), timeout=5).close()
         except OSError as error:  # Ray itself would try for minutes
             raise ValueError(f"A Ray cluster must run at {address}, but none does: {error}") from error
     own = address is None and "RAY_ADDRESS" not in os.environ
+    # Ray puts the program into a line for a shell without quotes, and its folder may have a space.
+    python = forking.executable() if fork else shlex.quote(sys.executable) if own else None
+    variables = worker_environment.variables(own=own) | forking.environment()
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
             # Never a cluster that happens to run on this machine: somebody else's work is on it.
             address="local" if own else address,
-            runtime_env={"env_vars": variables} | ({"py_executable": forking.executable()} if fork else {}),
+            runtime_env={"env_vars": variables} | ({"py_executable": python} if python else {}),
             log_to_driver=False,
             logging_level=logging.ERROR,
             include_dashboard=False if own else None,
@@ -179,7 +171,9 @@ class RayRunner:
         everything = ledger.results([trial.signature for trial in sweep.trials])
         ordered = Estimates.of(sweep.axes[0], sweep.trials, everything).longest_first(trials)
         preparing = Preparing(sweep, ordered, gpus=self.resources.gpus)
-        hearing = Hearing({trial.signature: trial for trial in trials}, ledger, listener, self.resources)
+        hearing = Hearing(
+            {trial.signature: trial for trial in trials}, ledger, listener, self.resources, preparing.taking
+        )
         queue = Queue(
             ordered,
             preparing,

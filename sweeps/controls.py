@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-if sys.path and Path(sys.path[0]) == Path(__file__).parent:
+if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     # Run as a file: the packages lie beside this folder, and this folder would hide libraries of equal names.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-if sys.path and Path(sys.path[0]) == Path(__file__).parent:
+if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     # Run as a file: the packages lie beside this folder, and this folder would hide libraries of equal names.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
@@ -18,6 +18,7 @@ from transformers.utils import logging
 
 from orchestrator.evidence import counts
 from orchestrator.ledger import FORMAT, Ledger, Result
+from orchestrator.printing import escape_output
 from orchestrator.registry import register
 from orchestrator.storage import Storage, first_line
 from orchestrator.sweep import Trial, load
@@ -80,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns the exit code: 0, 1 when the folder cannot be written, 2 for input that cannot be used.
     """
+    escape_output()
     options = tyro.cli(Options, args=arguments, description=__doc__)
     logging.disable_progress_bar()
     try:

@@ -1,7 +1,10 @@
 """What all tests share: shapes are checked at run time, and no test reaches a hub or the user's cache."""
 
+import io
 import logging
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -51,6 +54,18 @@ def _one_thread() -> None:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("L2S_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def ascii_output(monkeypatch: pytest.MonkeyPatch) -> Callable[[], io.BytesIO]:
+    """Makes the encoding of standard output ASCII, from its call on; what is printed then."""
+
+    def begin() -> io.BytesIO:
+        printed = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding="ascii", write_through=True))
+        return printed
+
+    return begin
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,12 @@
+import os
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
 from pydantic import Field, ValidationError, model_validator
 
-from trainables.config import Config, Location, Preparation, Since, digest, explain
+from trainables.config import Config, Folder, Location, Preparation, Since, digest, explain
 
 
 class Data(Config):
@@ -89,6 +91,72 @@ def test_a_preparation_is_made_anew_in_another_format_and_so_is_what_is_made_of_
     monkeypatch.setattr(Made, "format", 3)
     after = Made().signature(), Features(of=Made()).signature()
     assert len({*before, *after}) == 4
+
+
+class Places(Config):
+    folder: Folder = "/"
+    model: Location = "hub/name"
+
+
+@pytest.fixture
+def _models(tmp_path, monkeypatch):
+    """A working directory with a folder of two models, one behind a link, and the same as the home folder."""
+    (tmp_path / "here" / "models" / "tiny").mkdir(parents=True)
+    (tmp_path / "here" / "link").symlink_to(tmp_path / "here" / "models" / "tiny")
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("HOME", str(tmp_path / "here"))
+
+
+@pytest.mark.usefixtures("_models")
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("models/tiny", "models/tiny"),
+        ("models/tiny/", "models/tiny"),
+        ("./models/tiny", "models/tiny"),
+        ("../here/models/tiny", "../here/models/tiny"),
+        ("~/models/tiny", "models/tiny"),
+        ("link", "link"),
+        ("link/..", "link/.."),
+        ("{here}/models/tiny", "models/tiny"),
+    ],
+)
+def test_a_folder_is_the_same_in_another_working_directory(given, found, tmp_path, monkeypatch):
+    """Where a recipe is made and in the process that loads it."""
+    here = tmp_path / "here"
+    given = given.format(here=here)
+    places = Places(folder=given, model=given)
+    assert places.folder == places.model == f"{here}/{found}"
+    assert Path(places.folder).samefile(given.replace("~", str(here)))
+    monkeypatch.chdir("/")
+    assert Places.model_validate_json(places.model_dump_json()) == places
+
+
+@pytest.mark.usefixtures("_models")
+@pytest.mark.parametrize(
+    "name", ["hub/name", "models/other", "./no", "~/no", "~nobody-of-this-name/x", "", "a\0b", 300 * "a"]
+)
+def test_what_is_no_folder_stays_a_name(name):
+    assert Places(model=name).model == name
+
+
+@pytest.mark.usefixtures("_models")
+def test_a_folder_that_is_not_there_is_one_all_the_same():
+    assert Places(folder="data/cv").folder == os.path.abspath("data/cv")
+    assert Places(folder="~/cv").folder == os.path.expanduser("~/cv")
+
+
+@pytest.mark.parametrize("field", ["folder", "model"])
+@pytest.mark.parametrize("given", ["data/caf\udce9", "."])
+def test_a_path_that_is_not_utf_8_is_refused_in_a_sentence(field, given, tmp_path, monkeypatch):
+    (tmp_path / "caf\udce9" / "data" / "caf\udce9").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "caf\udce9")
+    with pytest.raises(ValidationError) as error:
+        Places(**{field: given})
+    sentence = explain(error.value)
+    assert sentence.startswith("A path must be in UTF-8, but '")
+    assert "caf\\udce9" in sentence
+    assert "\n" not in sentence
 
 
 def test_a_config_without_outside_content_has_no_fingerprint():

@@ -1,3 +1,4 @@
+import io
 import json
 import re
 from pathlib import Path
@@ -29,6 +30,25 @@ def test_a_trials_recipe_runs_and_resumes(
         results.append(json.loads(capsys.readouterr().out))
     assert results[0] == results[1]
     assert results[0]["step"] == 20
+
+
+def test_a_recipe_is_read_whatever_the_locale(
+    recipe: DistillL2S, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By default Python reads files as the locale says."""
+    monkeypatch.setattr(io, "text_encoding", lambda encoding, stacklevel=2: encoding or "ascii")
+    fields = recipe.model_copy(update={"weight": -1.0}).model_dump_json()
+    (tmp_path / "recipe.json").write_text(f'{{"type": "\u010de\u0161tina", "fields": {fields}}}', encoding="utf-8")
+    assert main([str(tmp_path / "recipe.json"), str(tmp_path / "run")]) == 2
+    assert "`weight` must be" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '"text"'])
+def test_a_damaged_recipe_is_one_sentence(content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "recipe.json").write_text(content)
+    assert main([str(tmp_path / "recipe.json"), str(tmp_path / "run")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_folder_of_another_recipe_is_refused(

@@ -1,4 +1,9 @@
+import io
+import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -6,7 +11,7 @@ import soundfile
 import torch
 
 from tests.exported import ENCODERS, Exported, text_of, waveforms
-from trainables import testing
+from trainables import testing, transcribe
 from trainables.corpora.audio import SAMPLE_RATE, decode
 from trainables.training import World
 from trainables.transcribe import main
@@ -72,6 +77,85 @@ def test_several_files_are_named_and_bad_ones_stop_nobody(
     reasons = ("missing clip", "undecodable clip", "short clip: 0.020 s", "silent clip")
     for line, file, reason in zip(lines, bad, reasons, strict=True):
         assert line.startswith(f"{file} cannot be used: {reason}")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (TypeError("No format specified"), "TypeError: No format specified"),
+        (RuntimeError("not enough memory:\nyou tried to allocate 9 GB"), "RuntimeError: not enough memory:"),
+        (MemoryError(), "MemoryError"),
+        (PermissionError(13, "Permission denied"), "PermissionError: [Errno 13] Permission denied"),
+    ],
+)
+def test_whatever_one_file_raises_stops_no_other(
+    error: Exception,
+    reason: str,
+    whisper: Exported,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def decoding(file: Path, **options: Any) -> Any:
+        if file == bad:
+            raise error
+        return decode(file, **options)
+
+    bad, *good = [write(tmp_path / f"{name}.wav") for name in ("bad", "one", "other")]
+    monkeypatch.setattr(transcribe, "decode", decoding)
+    assert main(["--model", str(whisper.folder), *map(str, (good[0], bad, good[1]))]) == 1
+    told = capsys.readouterr()
+    assert told.out == "".join(f"{file}\t{expected(whisper, file)}\n" for file in good)
+    assert told.err == f"{bad} cannot be used: {reason}\n"
+
+
+def test_samples_without_a_header_stop_nobody(
+    whisper: Exported, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = write(tmp_path / "good.wav")
+    (tmp_path / "headerless.raw").write_bytes(bytes(range(256)) * 64)
+    assert main(["--model", str(whisper.folder), str(tmp_path / "headerless.raw"), str(good)]) == 1
+    told = capsys.readouterr()
+    assert told.out == f"{good}\t{expected(whisper, good)}\n"
+    assert told.err.startswith(f"{tmp_path}/headerless.raw cannot be used: ")
+
+
+@pytest.mark.parametrize("name", ["caf\udce9.wav", "\u010de\u0161tina.wav", "100%.wav"])
+def test_names_that_the_output_cannot_hold_are_escaped(
+    name: str, whisper: Exported, tmp_path: Path, ascii_output: Callable[[], io.BytesIO]
+) -> None:
+    good = write(tmp_path / "good.wav")
+    file = tmp_path / name
+    file.write_bytes(good.read_bytes())
+    printed = ascii_output()
+    assert main(["--model", str(whisper.folder), str(file), str(good)]) == 0
+    lines = printed.getvalue().splitlines()
+    assert [line.split(b"\t")[0] for line in lines] == [
+        os.fspath(path).encode("ascii", "backslashreplace") for path in (file, good)
+    ]
+
+
+def test_a_name_that_is_not_utf_8_is_no_matter_in_utf_8(
+    whisper: Exported, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing, good = tmp_path / "no caf\udce9.wav", write(tmp_path / "good.wav").rename(tmp_path / "caf\udce9.wav")
+    assert main(["--model", str(whisper.folder), str(missing), str(good)]) == 1
+    told = capsys.readouterr()
+    assert told.out.startswith(f"{tmp_path}/caf\\udce9.wav\t")
+    assert told.err.startswith(f"{tmp_path}/no caf\\udce9.wav cannot be used: missing clip")
+
+
+def test_it_ends_quietly_when_nobody_reads_any_more(
+    whisper: Exported, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        files = [str(write(tmp_path / f"{i}.wav")) for i in range(2)]
+        assert main(["--model", str(whisper.folder), *files]) == 0
+    monkeypatch.undo()
+    assert capfd.readouterr().err == ""
 
 
 def test_a_recording_longer_than_whisper_takes_is_read_in_windows(

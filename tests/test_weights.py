@@ -38,6 +38,11 @@ def test_a_model_with_safetensors_is_accepted(model):
     assert check(locate(str(model)), None) == model
 
 
+def test_a_model_in_the_home_folder_is_found(model, monkeypatch):
+    monkeypatch.setenv("HOME", str(model.parent))
+    assert locate(f"~/{model.name}") == model
+
+
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 def test_what_is_missing_is_named(model, name):
     (model / name).unlink()
@@ -85,7 +90,9 @@ def test_family(model):
     assert family(model) == "bert"
 
 
-@pytest.mark.parametrize("name", ["/no/such/folder", "./nowhere", "a/b/c", "nobody/no-such-model", "no such model"])
+@pytest.mark.parametrize(
+    "name", ["/no/such/folder", "./nowhere", "~/nowhere", "a/b/c", "nobody/no-such-model", "no such model", 300 * "a"]
+)
 def test_a_name_that_is_nothing_ends_quickly_in_one_sentence(name):
     start = time.monotonic()
     message = refusal(locate, name)

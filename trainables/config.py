@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+import os
 import re
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 
 class Where:
@@ -24,8 +25,30 @@ class Since:
     """
 
 
-Location = Annotated[str, Where()]
-"""A folder or a hub name."""
+def absolute(path: str) -> str:
+    """A path as every process understands it: absolute, with `~` as the home folder.
+
+    Links and `..` stay as they are: what a link leads to may move, and `..` of a link is not what stands before it.
+    Raises ValueError for a path that is not UTF-8: a recipe travels as JSON.
+    """
+    found = str(Path(os.path.expanduser(path)).absolute())
+    try:
+        found.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"A path must be in UTF-8, but {found!r} is not.") from error
+    return found
+
+
+def _absolute_folder(name: str) -> str:
+    """An absolute path where there is such a folder, for which `weights.locate` looks first; else what was given."""
+    return absolute(name) if os.path.isdir(os.path.expanduser(name)) else name
+
+
+# A recipe is validated where a person gives it, and then travels to workers, whose working directory is another.
+Folder = Annotated[str, Where(), AfterValidator(absolute)]
+"""A folder, made absolute."""
+Location = Annotated[str, Where(), AfterValidator(_absolute_folder)]
+"""A folder, made absolute, or a hub name."""
 
 
 class Config(BaseModel):

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from transformers import (
 import trainables.whisper_ctc  # noqa: F401 - so that transformers knows it
 from trainables.corpora.audio import SAMPLE_RATE, UnusableAudio, decode
 from trainables.corpora.prepared import frames_of
+from trainables.printing import escape_output
 from trainables.students.attention import attention
 from trainables.students.frames import Frames
 from trainables.training import World
@@ -88,6 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     Returns the exit code: 0, 1 when a file cannot be used (the others are done all the same), 2 for such a model.
     """
+    escape_output()
     parser = argparse.ArgumentParser(prog="python -m trainables.transcribe", description=__doc__)
     parser.add_argument("--model", required=True, metavar="FOLDER", help="what sweeps/export.py wrote")
     parser.add_argument(
@@ -105,12 +108,24 @@ def main(arguments: list[str] | None = None) -> int:
     for file in options.files:
         try:
             text = recogniser(file)
-        except UnusableAudio as error:
-            print(f"{file} cannot be used: {error}", file=sys.stderr)
+        except Exception as error:  # what one file does to a decoder, the model or the memory must not stop the others
+            print(f"{file} cannot be used: {_why(error)}", file=sys.stderr)
             code = 1
             continue
-        print(f"{file}\t{text}" if len(options.files) > 1 else text, flush=True)
+        try:
+            print(f"{file}\t{text}" if len(options.files) > 1 else text, flush=True)
+        except BrokenPipeError:  # whoever reads, such as `head`, has read enough; Python would complain at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return code
     return code
+
+
+def _why(error: Exception) -> str:
+    """One line on an error; one of a library has its type before it, since its words may be none."""
+    if isinstance(error, UnusableAudio):
+        return str(error)
+    lines = str(error).strip().splitlines()
+    return ": ".join([type(error).__name__, *lines[:1]])
 
 
 if __name__ == "__main__":

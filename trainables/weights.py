@@ -1,6 +1,7 @@
 """Pretrained weights: from a folder or a hub name to a folder that is complete and safe to load."""
 
 import json
+import os
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,9 +26,10 @@ def locate(name: str) -> Path:
 
     Raises ValueError when there is neither.
     """
-    if Path(name).is_dir():
-        return Path(name)
-    if Path(name).is_absolute() or name.startswith(".") or name.count("/") > 1:
+    folder = Path(os.path.expanduser(name))
+    if os.path.isdir(folder):  # of a name that no file can have, `Path.is_dir` raises
+        return folder
+    if folder.is_absolute() or name.startswith(".") or name.count("/") > 1:
         raise ValueError(f"A model must be a folder or a hub name, but {name} does not exist.")
     try:
         patterns = ["*.json", "*.safetensors", "*.model", "vocab.txt", "pytorch_model.bin"]

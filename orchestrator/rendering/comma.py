@@ -13,6 +13,7 @@ DETAILS = ("low", "high", "difference", "p", "finished")
 def comma(table: Table) -> str:
     """A row per row of the table: ours under the columns' names, the paper's under `paper_` names, then details.
 
+    `hours` are those of the speech that we trained on.
     Where the columns are systems, ours is one of them, and it alone has details.
     `_low` and `_high` are the ends of the 95 % interval; `_difference` is against the baseline in points, `_p` its
     Holm-adjusted p-value; `_finished` is the number of trials in the cell.
@@ -25,7 +26,9 @@ def comma(table: Table) -> str:
     ]
     paper = [f"paper_{name}" for name in columns] if _two_lines(table) else []
     details = [f"{columns[i]}_{detail}" for i in ours for detail in DETAILS]
-    writer.writerow(["locale", *INFO, *columns, *paper, *details, "comparable", "data"])
+    language, *facts = INFO
+    heads = ["locale", language, "hours", *(f"paper_{name}" for name in facts)]
+    writer.writerow([*heads, *columns, *paper, *details, "comparable", "data"])
     for row in table.rows:
         writer.writerow(_row(row, table, ours))
     return sink.getvalue()
@@ -40,10 +43,13 @@ def _row(row: Row, table: Table, ours: Sequence[int]) -> list[str | float | None
     entries = row.lines[0].entries
     paper = row.lines[1].entries if len(row.lines) > 1 else (Entry(),) * len(entries)
     reasons = "; ".join(table.reasons)
+    language, *facts = row.info
     comparable = next((line.comparable for line in row.lines if line.comparable), "")
     return [
         row.name,
-        *row.info,
+        language,
+        _rounded(row.hours),
+        *facts,
         *(_rounded(entry.value) for entry in entries),
         *(_rounded(entry.value) for entry in paper if _two_lines(table)),
         *(value for i in ours for value in _details(entries[i])),

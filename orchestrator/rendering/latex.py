@@ -39,7 +39,7 @@ WIDE = 5
 
 def latex(table: Table) -> str:
     """A whole document with one long table, its best in bold, and the notes under it."""
-    labels = list(compress(["Speech", "Language", ""], table.labelled))
+    labels = list(compress(["Speech (paper)", "Language", ""], table.labelled))
     headings = [*labels, *map(escaped, table.headings), *(["comparable?"] if table.compared else [])]
     columns = "l" * len(labels) + "r" * len(table.headings) + "l" * table.compared
     head = [r"\toprule", _row(headings), r"\midrule"]
@@ -74,9 +74,9 @@ def _body(table: Table) -> list[str]:
 
 
 def _lines(row: Row, group: str, table: Table) -> list[str]:
-    names, found = [row.language, row.size], []
-    for i, line in enumerate(row.lines):
-        labels = compress([escaped(group if i == 0 else ""), escaped(names[i]), line.whose], table.labelled)
+    found = []
+    for i, (label, line) in enumerate(zip(row.labels, row.lines, strict=True)):
+        labels = compress([escaped(group if i == 0 else ""), escaped(label), line.whose], table.labelled)
         more = [escaped(line.comparable)] if table.compared else []
         # The lines of one language stay on one page.
         found.append(_row([*labels, *(_entry(e, line) for e in line.entries), *more], together=i + 1 < len(row.lines)))

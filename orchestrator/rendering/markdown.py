@@ -8,7 +8,7 @@ from orchestrator.tables import Entry, Line, Row, Table, letter
 
 def markdown(table: Table, *, spread: bool = True) -> str:
     """A heading, a pipe table with the best of each line in bold, and the notes."""
-    labels = list(compress(["Speech", "Language", ""], table.labelled))
+    labels = list(compress(["Speech (paper)", "Language", ""], table.labelled))
     headings = [*labels, *map(escaped, table.headings), *(["comparable?"] if table.compared else [])]
     rule = ["---"] * len(labels) + ["---:"] * len(table.headings) + ["---"] * table.compared
     lines = [headings, rule]
@@ -20,10 +20,10 @@ def markdown(table: Table, *, spread: bool = True) -> str:
 
 
 def _lines(row: Row, group: str, table: Table, spread: bool) -> list[list[str]]:
-    names = [escaped(row.language), row.size]
+    labels = row.labels
     return [
         [
-            *compress([escaped(group) if i == 0 else "", names[i], line.whose], table.labelled),
+            *compress([escaped(group) if i == 0 else "", escaped(labels[i]), line.whose], table.labelled),
             *(_entry(entry, line, spread) for entry in line.entries),
             *([line.comparable] if table.compared else []),
         ]

@@ -60,23 +60,23 @@ def _parts(widths: list[int], width: int) -> list[list[int]]:
 def _group(group: str, rows: list[Row]) -> list[tuple[list[Text], str]]:
     """Lines of cells, each with its style."""
     blank = ["" for _ in rows[0].lines[0].entries]
-    lines = [(_texts(group, "", map(Text, blank)), "italic")] if group else []
+    label = f"{group} (paper)" if rows[0].group else group
+    lines = [(_texts(label, "", map(Text, blank)), "italic")] if group else []
     return lines + [line for row in rows for line in _row(row)]
 
 
 def _row(row: Row) -> list[tuple[list[Text], str]]:
-    names = iter([row.language, row.size])
     lines = []
-    for line in row.lines:
+    for label, line in zip(row.labels, row.lines, strict=True):
         style = "dim" if line.whose == "paper" else ""
-        lines.append((_texts(next(names, ""), line.whose, map(_number, line.entries)), style))
+        lines.append((_texts(label, line.whose, map(_number, line.entries)), style))
         for whose, texts in (
             ("±", [entry.spread.removeprefix("± ") for entry in line.entries]),
             ("done", [entry.part for entry in line.entries]),
             ("diff.", [entry.distance for entry in line.entries]),
         ):
             if any(texts):
-                lines.append((_texts(next(names, ""), whose, map(Text, texts)), "dim"))
+                lines.append((_texts("", whose, map(Text, texts)), "dim"))
     return lines
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from orchestrator.printing import escape_output
 from orchestrator.rendered import Rendering
 from orchestrator.rendering.terminal import show
 from orchestrator.storage import Storage, first_line
@@ -31,6 +32,7 @@ def render(study: Annotated[str, tyro.conf.Positional], to: str | None = None) -
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0, or 2 for a study that cannot be rendered."""
+    escape_output()
     try:
         tyro.cli(render, args=arguments, prog="python -m orchestrator.report")
     except (ValueError, OSError) as error:

@@ -28,6 +28,13 @@ class Audit:
     language: str
     found: Mapping[str, Any]
 
+    @property
+    def hours(self) -> float | None:
+        """Speech that was trained on, quarantined clips left out; None where the audit does not say."""
+        train = self.found.get("train")
+        seconds = train.get("seconds") if isinstance(train, Mapping) else None
+        return seconds / 3600 if isinstance(seconds, int | float) else None
+
 
 def audits(study: Study) -> list[Audit]:
     """Of each row of which a trial has kept one; the first stands for all.

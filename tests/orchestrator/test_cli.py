@@ -1,5 +1,6 @@
 """What a person types, in this process: toys, no cluster."""
 
+import io
 import json
 import re
 import shutil
@@ -180,6 +181,15 @@ def test_a_plan_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.usefixtures("database")
+def test_an_output_without_such_letters_gets_escapes(ascii_output: Callable[[], io.BytesIO]) -> None:
+    printed = ascii_output()
+    assert study("--local", "--plan") == 0
+    assert rb"Resources:    1 \xd7 (1 CPU) per trial" in printed.getvalue()
+    assert study("--local", "--languages", "cs") == 0
+    assert rb"\u03bb = 0" in printed.getvalue()
+
+
+@pytest.mark.usefixtures("database")
 def test_a_plan_goes_by_what_is_finished(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert study("--local", "--languages", "cs") == 0
     for path in (tmp_path / "runs" / "toy" / "trials").glob("*/result.json"):
@@ -238,6 +248,16 @@ def test_what_the_cluster_lacks(
 ) -> None:
     refused([*arguments, *more], sentence, capsys)
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_recipe_that_no_worker_could_import(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a worker, `__main__` is Ray's own."""
+    monkeypatch.setattr(Toy, "__module__", "__main__")
+    refused([], "A recipe must be in a module that workers can import, but Toy is in the script itself", capsys)
+    assert list(tmp_path.iterdir()) == []
+    assert study("--local", "--languages", "cs", "--weights", "0", "--plan") == 0
 
 
 @pytest.mark.parametrize("more", [[], ["--plan"]], ids=["run", "plan"])

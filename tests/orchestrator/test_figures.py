@@ -1,5 +1,6 @@
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,13 @@ def test_all_of_them_come_as_equal_bytes(
             assert data.startswith(b"\x89PNG")
             assert int.from_bytes(data[16:20], "big") == pytest.approx(WIDTH * 200, abs=2), "pixels across"
             assert b"Software" not in data
+
+
+def test_a_name_is_no_formula(trials: list[Trial], ledger: Ledger, evidence: Evidence) -> None:
+    """Matplotlib takes text between dollar signs for mathematics, and some of that for a mistake."""
+    columns = [replace(column, heading=rf"$\{{ {column.heading}$") for column in LAYOUT.columns]
+    published = Published({"cs": {"language": "$_$"}})
+    assert draw(replace(LAYOUT, columns=columns, published=published), trials, ledger, evidence)
 
 
 def test_errors_by_weight_have_their_intervals(evidence: Evidence) -> None:

@@ -36,6 +36,15 @@ def test_what_came_of_a_trial_comes_back(result: Result, storage: Storage, toys:
     assert again.results([trial.signature]) == {}
 
 
+def test_a_reason_can_be_printed_and_stored_whatever_was_raised(ledger: Ledger, toys: Sweep) -> None:
+    signature = toys.trials[0].signature
+    ledger.finish(signature, Result("failed", reason="OSError: caf\udce9\x00\x1b[31m \u010d\nand more"))
+    result = ledger.result(signature)
+    assert result is not None
+    assert result.reason == "OSError: caf\\udce9\\x00\\x1b[31m \u010d\nand more"
+    assert ledger.results([signature]) == {signature: result}
+
+
 def test_what_was_asked_stands_there(ledger: Ledger, toys: Sweep) -> None:
     ledger.begin(toys.trials[1])
     text = ledger.trial(toys.trials[1].signature).read("recipe.json")

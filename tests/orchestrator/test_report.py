@@ -1,19 +1,26 @@
 """A study rendered from its ledger alone."""
 
+import io
 import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from orchestrator.report.__main__ import main
 from orchestrator.report.transcripts import LONGEST, Piece, Transcripts, align, shortened
 from orchestrator.storage import Storage
-from orchestrator.study import Study
+from orchestrator.study import Outline, Study
+from orchestrator.sweep import Sweep
 from tests.orchestrator.stored import store
+from tests.toy.recipe import Toy
+from trainables.metrics import UTTERANCES
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +48,15 @@ def test_rendering_again_gives_the_same_bytes(stored: Path, tmp_path: Path, caps
     assert files(tmp_path / "again") == files(stored)
     assert {"table1.md", "table1.tex", "table1.csv", "table1.html", "report.html"} <= files(stored).keys()
     assert {"figures/cer_by_weight.png", "figures/curves_cs.svg"} <= files(stored).keys()
+
+
+def test_an_output_without_such_letters_gets_escapes(
+    stored: Path, tmp_path: Path, ascii_output: Callable[[], io.BytesIO]
+) -> None:
+    printed = ascii_output()
+    assert main([str(stored), "--to", str(tmp_path / "ag\xe9\xe9\u011b")]) == 0
+    assert rb"\u03bb = 0.5" in printed.getvalue()
+    assert rb"/ag\xe9\xe9\u011b/report.html" in printed.getvalue()
 
 
 def test_the_report_needs_nothing_but_itself(stored: Path) -> None:
@@ -73,6 +89,7 @@ def test_the_report_says_what_a_reviewer_asks(stored: Path) -> None:
         "Audio seconds per second, median",
         "Waiting for data, %, median",
         "python sweeps/commonvoice20.py --data release",
+        "Czech ours: 0.24 h; paper: 1 h, 14.9 GB\n",
     ):
         assert part in text, part
 
@@ -149,6 +166,27 @@ def test_unfinished_trials_are_shown_as_such(tmp_path: Path) -> None:
     assert "| failed |" in table
     assert "&lt;i&gt;no&lt;/i&gt; luck" in page(tmp_path)
     assert "3 of 5 trials are finished" in page(tmp_path)
+
+
+def test_what_a_name_holds_ends_no_report(tmp_path: Path) -> None:
+    """Neither control characters nor bytes that are not UTF-8, wherever they stand."""
+    odd = "a\x00b\x1b[31m\u202e $_$ <b> | \\ caf\udce9"
+    ledger = store(Storage.at(str(tmp_path)), ["cs"], utterances=4)
+    outline = Study.at(str(tmp_path)).outline
+    told = replace(outline.layout, data=odd, reasons=[odd])
+    recipe = Toy(language="cs", seconds=0)
+    sweep = Sweep("stored", [recipe], axes=("language",))
+    made = Outline.of(sweep, told, [odd], f"python sweeps/commonvoice20.py --data '{odd}'")
+    replace(made, trials=outline.trials).write(Storage.at(str(tmp_path)))
+    for path in tmp_path.glob("trials/*/files/utterances.parquet"):
+        rows = parquet.read_table(path).to_pylist()
+        strange = [row | {"id": f"{i}{odd[:-1]}", "speaker": f"{i}{odd[:-1]}"} for i, row in enumerate(rows)]
+        parquet.write_table(pa.Table.from_pylist(strange, schema=UTTERANCES), path)
+    failed = Study.at(str(tmp_path)).trials[0].signature
+    ledger.trial(failed).write("result.json", json.dumps({"status": "failed", "reason": odd}))
+    assert main([str(tmp_path)]) == 0
+    assert "caf\\udce9" in page(tmp_path)
+    assert "caf\\\\udce9" in (tmp_path / "table1.md").read_text(encoding="utf-8")
 
 
 def test_a_trial_that_nobody_asks_for_any_more_is_left_out_until_it_has_a_result(tmp_path: Path) -> None:

@@ -34,6 +34,11 @@ def test_what_is_written_is_read_on_every_kind(storage: Storage, tmp_path: Path)
     assert storage.names() == []
 
 
+def test_a_text_with_bytes_that_are_not_utf_8_is_written_with_escapes(storage: Storage) -> None:
+    storage.write("error.txt", "OSError: caf\udce9")
+    assert storage.read("error.txt") == "OSError: caf\\udce9"
+
+
 def test_a_storage_travels_to_workers(storage: Storage) -> None:
     if storage.filesystem.type_name != "py::fsspec+memory":  # whose files are this process's
         storage.write("a.txt", "1")

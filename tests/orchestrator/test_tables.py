@@ -1,3 +1,6 @@
+import csv
+import io
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -59,15 +62,15 @@ def test_cells_are_means_over_seeds_and_rows_are_the_papers() -> None:
     )
     head, first = FORMS["csv"](table).splitlines()[:2]
     assert head.startswith(
-        "locale,language,group,hours,text_gb,scratch_0,finetune_0,distill_0.25,distill_0.5,distill_1.0,"
+        "locale,language,hours,paper_group,paper_hours,paper_text_gb,scratch_0,finetune_0,distill_0.25,distill_0.5,distill_1.0,"
         "paper_scratch_0,paper_finetune_0,paper_distill_0.25,paper_distill_0.5,paper_distill_1.0,scratch_0_low,"
     )
-    assert first.startswith("cs,Czech,< 5 h,1,14.9,99.99,25.0,24.0,24.0,,53.07,7.4,7.43,7.13,7.13,,,,,1,,,,,2,")
+    assert first.startswith("cs,Czech,,< 5 h,1,14.9,99.99,25.0,24.0,24.0,,53.07,7.4,7.43,7.13,7.13,,,,,1,,,,,2,")
     assert first.endswith(",yes,no speech")
     assert markdown(table).splitlines()[:8] == [
         "# Table 1 of Distill-L2S, CER (%), no speech",
         "",
-        "| Speech | Language |  | scratch λ = 0 | tuned λ = 0 | λ = 0.25 | λ = 0.5 | λ = 1 | comparable? |",
+        "| Speech (paper) | Language |  | scratch λ = 0 | tuned λ = 0 | λ = 0.25 | λ = 0.5 | λ = 1 | comparable? |",
         "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
         "| &lt; 5 h | Czech | ours | 99.99 | 25.00 | **24.00** | **24.00** | … |  |",
         "|  | 1 h, 14.9 GB | paper | 53.07 (+46.92) | 7.40 (+17.60) | 7.43 (+16.57) | **7.13** (+16.87) | **7.13** "
@@ -76,6 +79,68 @@ def test_cells_are_means_over_seeds_and_rows_are_the_papers() -> None:
         "|  | 9 h, 11 GB | paper | 80.17 | 6.70 | 6.75 | 6.81 | **6.69** (+0.31) | yes |",
     ]
     assert "- A note." in markdown(table)
+
+
+def lines_of(text: str, *words: str) -> list[str]:
+    """The lines that have all these words in them."""
+    return [line for line in text.splitlines() if all(word in line for word in words)]
+
+
+@pytest.fixture
+def audited(tmp_path: Path) -> Ledger:
+    """Of a language that the paper has and one that it does not have, each with 24 clips of 36 s to train on."""
+    return store(Storage.at(str(tmp_path)), ["cs", "xx"])
+
+
+def test_the_papers_data_stand_in_the_papers_line_and_ours_in_ours(audited: Ledger) -> None:
+    table, _ = tables(audited)
+    console = Console(width=80, record=True)
+    show(table, console)
+    for text in (FORMS["md"](table), FORMS["tex"](table), console.export_text()):
+        (paper,) = lines_of(text, "1 h, 14.9 GB")
+        assert "paper" in paper
+        assert "ours" not in paper
+        ours = lines_of(text, "0.24 h")
+        assert all("ours" in line for line in ours)
+        assert [line.count(name) for line, name in zip(ours, ("Czech, 0.24 h", "xx, 0.24 h"), strict=True)] == [1, 1]
+    page = FORMS["html"](table)
+    assert page.count('<th scope="row">ours<span class="range">0.24 h</span></th>') == 2
+    assert page.count('<th scope="row">paper<span class="range">1 h, 14.9 GB</span></th>') == 1
+    assert page.count("14.9 GB") == 1
+    czech, other = csv.DictReader(io.StringIO(FORMS["csv"](table)))
+    assert (czech["hours"], czech["paper_hours"], czech["paper_text_gb"], czech["paper_group"]) == (
+        "0.24", "1", "14.9", "< 5 h",
+    )  # fmt: skip
+    assert (other["hours"], other["paper_hours"], other["paper_text_gb"], other["paper_group"]) == ("0.24", "", "", "")
+
+
+def test_the_papers_groups_are_called_so(audited: Ledger) -> None:
+    table, _ = tables(audited)
+    console = Console(width=80, record=True)
+    show(table, console)
+    assert lines_of(console.export_text(), "< 5 h (paper)")
+    assert not lines_of(console.export_text(), "other (paper)")
+    assert "| Speech (paper) |" in FORMS["md"](table)
+    assert "Speech (paper) &" in FORMS["tex"](table)
+    assert "Speech &lt; 5 h (paper)<" in FORMS["html"](table)
+    assert "Speech other<" in FORMS["html"](table)
+
+
+@pytest.mark.parametrize("audit", [None, {}, {"train": {}}, {"train": {"seconds": None}}, {"train": []}])
+def test_without_an_audit_the_size_of_ours_is_blank(audit: object, audited: Ledger, tmp_path: Path) -> None:
+    for path in tmp_path.glob("trials/*/files/audit.json"):
+        if audit is None:
+            path.unlink()
+        else:
+            path.write_text(json.dumps(audit))
+    table, _ = tables(audited)
+    console = Console(width=80, record=True)
+    show(table, console)
+    assert [row.lines[0].size for row in table.rows] == ["", ""]
+    assert "| Czech | ours |" in FORMS["md"](table)
+    (paper,) = lines_of(console.export_text(), "1 h, 14.9 GB")
+    assert "paper" in paper
+    assert next(csv.DictReader(io.StringIO(FORMS["csv"](table))))["hours"] == ""
 
 
 def test_a_cell_without_a_value_says_why() -> None:
@@ -193,7 +258,7 @@ def test_table_2_sets_the_best_beside_what_others_published(hundred: Ledger) -> 
     assert second.rows[0].lines[0].entries[-1].value == min(entry.value or 0 for entry in turkish[2:])
     head = FORMS["csv"](second).splitlines()[0]
     assert head == (
-        "locale,language,group,hours,text_gb,lid,lan,a2,xlsr,distill_l2s,ours,"
+        "locale,language,hours,paper_group,paper_hours,paper_text_gb,lid,lan,a2,xlsr,distill_l2s,ours,"
         "ours_low,ours_high,ours_difference,ours_p,ours_finished,comparable,data"
     )
 
@@ -245,4 +310,4 @@ def test_a_thousand_cells() -> None:
     cells = {place: finished(float(i)) for i, place in enumerate(places)}
     wide = some(cells, table)
     assert len(markdown(wide).splitlines()) == 200 + 7
-    assert FORMS["csv"](wide).splitlines()[-1].startswith("l199,,,,,995.0,996.0,997.0,998.0,999.0,")
+    assert FORMS["csv"](wide).splitlines()[-1].startswith("l199,,,,,,995.0,996.0,997.0,998.0,999.0,")

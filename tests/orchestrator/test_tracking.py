@@ -354,6 +354,21 @@ def test_a_failed_trial_says_why_and_may_finish_later(
     assert curve(uri, child, "valid_cer") == CURVE
 
 
+def test_what_no_database_takes_is_recorded_as_escapes(uri: str, toys: Sweep, ledger: Ledger) -> None:
+    """As the bytes of a file's name in an exception."""
+    trial = Trial(toys.trials[0].recipe.model_copy(update={"trouble": "a\x00b"}))  # pyright: ignore
+    recording = tracker(uri, toys, ledger)
+    recording.describe("| caf\udce9 |\n")
+    recording.artifact("report.html", "<p>caf\udce9</p>")
+    recording.ended(trial, Result("failed", reason="OSError: caf\udce9\x00"))
+    recording.close(status="FAILED")
+    parent, children = runs(uri)
+    assert parent.data.tags["mlflow.note.content"] == "| caf\\udce9 |\n"
+    child = children[trial.signature]
+    assert (child.info.status, child.data.tags["l2s.reason"]) == ("FAILED", "OSError: caf\\udce9\\x00")
+    assert child.data.params["trouble"] == "a\\x00b"
+
+
 class Many(Toy):
     """A recipe of many fields."""
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-if sys.path and Path(sys.path[0]) == Path(__file__).parent:
+if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)
 
 from orchestrator.cli import StudyOptions, main

@@ -23,7 +23,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from trainables.batch import Rejected, Utterance
-from trainables.config import Config, Location
+from trainables.config import Config, Folder
 from trainables.corpora import tsv
 
 Split = Literal["train", "valid", "test"]
@@ -38,7 +38,7 @@ class CommonVoice(Config):
     """One language of a Common Voice release."""
 
     kind: Literal["common_voice"] = "common_voice"
-    root: Location
+    root: Folder
     """Folder of the release: it holds one folder per locale."""
     language: Annotated[str, Field(pattern=LOCALE)]
     """Locale code, as the release's folder is named: cs, pt, zh-CN."""

@@ -7,10 +7,12 @@ from pathlib import Path
 from trainables.cache import cache_folder
 from trainables.miniature import build
 from trainables.miniature.downloads import DownloadError
+from trainables.printing import escape_output
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Build the miniature and say where it is."""
+    escape_output()
     parser = argparse.ArgumentParser(
         prog="python -m trainables.miniature",
         description="Build, once, a small corpus of real speech and two small pretrained models.",

@@ -1,0 +1,51 @@
+"""What Ray's workers inherit of this process: the places that its variables name, and what it can import.
+
+Tune and Train give each worker a working directory of its own, so that a path must not begin at the one of the driver.
+"""
+
+import os
+import site
+import sys
+import sysconfig
+from pathlib import Path
+
+SETTINGS = {
+    # Train notices that a worker is done at its next health check, of which there is one in two seconds.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+}
+PASSED_ON = ("L2S_CACHE", "HF_HUB_OFFLINE", "HF_HOME")
+"""Never credentials: Ray logs what it passes on. A node has its own, and a cluster started here inherits ours."""
+PLACES = (
+    "HOME", "XDG_CACHE_HOME", "L2S_CACHE", "HF_HOME", "HF_HUB_CACHE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+)  # fmt: skip
+"""Variables that name a folder or a file which workers look for."""
+
+
+def settle() -> None:
+    """Make the places that this process's variables name absolute, for a cluster that it starts to inherit them."""
+    for name in PLACES:
+        if place := os.environ.get(name):
+            os.environ[name] = str(Path(os.path.expanduser(place)).absolute())
+
+
+def variables(*, own: bool) -> dict[str, str]:
+    """The variables that are passed on to workers, of a cluster of this process's `own` or of one that runs already."""
+    # A node of a cluster that runs already may have the code elsewhere: what it has itself comes after ours.
+    path = importable() if own else [*importable(), "${PYTHONPATH}"]
+    passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    return SETTINGS | {"PYTHONPATH": os.pathsep.join(path)} | passed_on
+
+
+def importable() -> list[str]:
+    """The folders that this process imports from, but for those of Python itself and of installed packages.
+
+    Ray tells workers of the script's own folder and of the driver's working directory. The packages may be in neither.
+    """
+    installed = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
+    installed += [*site.getsitepackages(), site.getusersitepackages()]
+    places = [Path(place).absolute() for place in sys.path if os.path.exists(place or ".")]
+    found = [place for place in places if not any(place.is_relative_to(folder) for folder in installed)]
+    return list(dict.fromkeys(map(str, found)))
