@@ -1,8 +1,8 @@
 """The options that every sweep script shares, and how a script turns them into a study."""
 
 import contextlib
-import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,8 +12,9 @@ import tyro
 from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.console import Console
 
+from orchestrator import environment, tracking
 from orchestrator import plan as plans
-from orchestrator import tracking
+from orchestrator.arguments import parse
 from orchestrator.claim import Claim
 from orchestrator.events import Chorus, Narrator
 from orchestrator.failures import Refused, StudyFailed, refusing
@@ -24,9 +25,10 @@ from orchestrator.live import LiveTable
 from orchestrator.local import LocalRunner
 from orchestrator.printing import escape_output
 from orchestrator.publish import Publisher
+from orchestrator.redaction import first_line, public
 from orchestrator.rendering.terminal import show
 from orchestrator.runner import Runner
-from orchestrator.storage import Storage, first_line, public
+from orchestrator.storage import Storage
 from orchestrator.study import Outline, command_line
 from orchestrator.sweep import Resources, Sweep, Trial
 
@@ -92,12 +94,14 @@ def main(
     130 when interrupted.
     """
     escape_output()
-    console = Console(highlight=False)
-    complaint = Console(stderr=True, highlight=False, soft_wrap=True)
+    # No markup: paths may have brackets, and colons that Rich takes for the names of pictures.
+    console = Console(highlight=False, markup=False, emoji=False)
+    complaint = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
     try:
         with interruptible():
             with refusing():
-                chosen = tyro.cli(options, args=arguments, description=plan.__doc__)
+                chosen = parse(options, arguments, description=plan.__doc__)
+                environment.make_absolute()
                 sweep, layout, notes = plan(chosen)
             try:
                 return run_study(chosen, sweep, layout, notes, command_line(arguments), console)
@@ -107,10 +111,10 @@ def main(
                 raise StudyFailed(f"The study cannot go on: {first_line(error)}") from error
     except Refused as refused:
         error = refused.__cause__
-        complaint.print(explain(error) if isinstance(error, ValidationError) else str(error), markup=False)
+        complaint.print(public(explain(error) if isinstance(error, ValidationError) else str(error)))
         return 2
     except StudyFailed as error:  # any other error of --local is for the debugger
-        complaint.print(str(error), markup=False)
+        complaint.print(public(str(error)))
         return 1
     except KeyboardInterrupt:
         complaint.print(
@@ -131,7 +135,7 @@ def run_study(
     with refusing():
         _check(options)
         storage = Storage.at(options.storage)
-        uri = options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or _database(storage)
+        uri = tracking.chosen_uri(options.tracking_uri, storage.local)
         trials = sweep.trials  # its fingerprints are read here
         ledger = Ledger.of(storage, sweep)
         results, settled, missing = _state(ledger, trials, options)
@@ -140,13 +144,16 @@ def run_study(
         claim = Claim(ledger.storage)
         if not options.plan:
             claim.look()  # before Ray is asked for anything
+        if missing:
+            environment.check_writable()
         runner = _runner(options, sweep) if missing else LocalRunner()
     if options.plan:
         plans.show(console, sweep, ledger, missing, results, begun, runner)
         return 0
     tracker = tracking.Tracker(uri, sweep)
-    with refusing():
-        tracker.reach()
+    if missing:
+        with refusing():
+            tracker.reach()
     with claim.hold(console.print):
         with refusing():
             ledger.open(sweep)
@@ -154,7 +161,8 @@ def run_study(
             results, settled, missing = _state(ledger, trials, options)
             Outline.of(sweep, layout, notes, command).write(ledger.storage)
         with _narrator(console, layout, sweep, settled) as narrator:
-            with refusing():
+            # Nothing is begun that MLflow does not hear of. A finished study shows its table whatever MLflow says.
+            with refusing() if missing else contextlib.suppress(ValueError):
                 tracker.connect(ledger, narrator.noted)
             for trial in trials:
                 if trial.signature in settled:
@@ -171,7 +179,7 @@ def run_study(
                     try:
                         rendering = publisher.publish()
                     finally:
-                        tracker.close(status="FAILED" if lacking else "FINISHED")
+                        unrecorded = _close(tracker, "FAILED" if lacking else "FINISHED")
     console.print()
     for table in rendering.tables:
         show(table, console)
@@ -182,7 +190,18 @@ def run_study(
         console.print(f"{failed} of {len(trials)} trials have failed; --retry-failed tries them again.")
     if lacking > failed:
         console.print(f"{lacking - failed} of {len(trials)} trials have no result; the same command goes on with them.")
+    if unrecorded:
+        raise unrecorded
     return 1 if lacking else 0
+
+
+def _close(tracker: tracking.Tracker, status: str) -> StudyFailed | None:
+    """End the recording; what to say, after the table, of what MLflow does not have."""
+    try:
+        tracker.close(status=status)
+    except StudyFailed as error:
+        return error
+    return None
 
 
 def _check(options: StudyOptions) -> None:
@@ -223,16 +242,11 @@ def _summary(sweep: Sweep, settled: dict[str, Result], missing: int, begun: int)
     return f"{sweep.name}: {len(sweep.trials)} trials, {', '.join(counts)}, {missing} to run{resumed}"
 
 
-def _database(storage: Storage) -> str:
-    if storage.local is None:
-        raise ValueError("`tracking_uri` must be given where the storage is no folder, but is not.")
-    return tracking.default_uri(storage.local)
-
-
 def _page(uri: str) -> str:
     if uri.startswith("http"):
         return f"MLflow: {public(uri)}"
-    return f"MLflow: {Path(sys.executable).parent / 'mlflow'} ui --backend-store-uri {public(uri)}"
+    command = [str(Path(sys.executable).parent / "mlflow"), "ui", "--backend-store-uri", public(uri)]
+    return f"MLflow: {shlex.join(command)}"
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 
 from orchestrator.ledger import Result
+from orchestrator.redaction import public
 from orchestrator.sweep import Trial
 
 
@@ -39,10 +40,10 @@ class Narrator(Listener):
         self.begun = time.monotonic()
 
     def noted(self, text: str, style: str | None = None) -> None:
-        """A line with the minutes since the start."""
+        """A line with the minutes since the start, without credentials."""
         minutes, seconds = divmod(int(time.monotonic() - self.begun), 60)
-        line = f"{minutes:3d}:{seconds:02d}  {text}"
-        self.console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+        line = f"{minutes:3d}:{seconds:02d}  {public(text)}"
+        self.console.print(line, style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def started(self, trial: Trial) -> None:
         """That it has begun."""

@@ -13,6 +13,7 @@ from pyarrow import parquet
 
 from orchestrator.layout import Layout
 from orchestrator.ledger import Ledger, Result
+from orchestrator.redaction import first_line
 from orchestrator.statistics import (
     REPLICATIONS,
     Comparison,
@@ -24,7 +25,7 @@ from orchestrator.statistics import (
     holm,
     over_seeds,
 )
-from orchestrator.storage import AT_ONCE, first_line
+from orchestrator.storage import AT_ONCE
 from orchestrator.sweep import Described
 
 UNITS = {"cer": "char", "wer": "word"}

@@ -18,7 +18,8 @@ from typing import Any, Literal, TypeVar
 
 from orchestrator.checkpoints import Checkpoints
 from orchestrator.printing import printable
-from orchestrator.storage import AT_ONCE, Storage, first_line
+from orchestrator.redaction import first_line, public
+from orchestrator.storage import AT_ONCE, Storage
 from orchestrator.sweep import Sweep, Trial
 
 FORMAT = 2
@@ -174,7 +175,8 @@ class Ledger:
 
     def finish(self, signature: str, result: Result) -> None:
         """Write down what came of a trial; a finished one needs its checkpoints no more."""
-        self.trial(signature).write("result.json", json.dumps(asdict(result), indent=1))
+        kept = replace(result, reason=public(result.reason))
+        self.trial(signature).write("result.json", json.dumps(asdict(kept), indent=1))
         if result.status == "finished":
             self.trial(signature).delete("checkpoints")
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from orchestrator.ledger import Ledger, Result
+from orchestrator.redaction import first_line
 from orchestrator.rendered import Rendering
-from orchestrator.storage import first_line
 from orchestrator.study import Study
 from orchestrator.tracking import LONGEST_TAG, Tracker
 

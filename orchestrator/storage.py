@@ -9,22 +9,21 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote, unquote_to_bytes
 
 import fsspec
 from pyarrow import fs
+
+from orchestrator.redaction import first_line, public
 
 AT_ONCE = 32
 """Requests under way at once, where many small files are read."""
 READINGS = 8
 """Times that a file is read which others write all the while."""
-SECRET = re.compile(
-    r"(?<=://)[^/\s]*@|(?<=[?&])[^=&\s]*(?:key|token|secret|password|signature)[^=&\s]*=[^&\s]*&?", re.IGNORECASE
-)
-
-
-def public(text: str) -> str:
-    """A URL, or a text with URLs in it, without their credentials: what may be printed and recorded."""
-    return SECRET.sub("", text).rstrip("?&")
+URL = re.compile(r"[A-Za-z][\w+.:-]*://")
+"""The beginning of a URL; one of fsspec's may have several schemes, such as `simplecache::s3://`."""
+URL_CHARACTERS = "%:/?#[]@!$&'()*+,;=-._~"
+"""The characters besides letters and digits that a URL may have."""
 
 
 @dataclass(frozen=True)
@@ -40,20 +39,23 @@ class Storage:
 
         Raises ValueError when no file system knows such a URL, or its own does not answer.
         """
-        if "://" not in where:
-            return cls(fs.LocalFileSystem(), str(Path(where).expanduser().absolute()))
+        if re.match("(file|local):", where, re.IGNORECASE):
+            return cls(fs.LocalFileSystem(), _folder(_file_path(where)))
+        if not URL.match(where):
+            return cls(fs.LocalFileSystem(), _folder(where))
         try:
-            return cls(*fs.FileSystem.from_uri(where))
+            # Arrow wants what no URL may have, such as spaces, in escapes; escapes that are there stay.
+            return cls(*fs.FileSystem.from_uri(quote(where, safe=URL_CHARACTERS)))
         except (ValueError, OSError, ImportError) as error:
             arrows = error
         try:  # fsspec knows many more
             filesystem, path = fsspec.url_to_fs(where)
         except ImportError:  # of a kind that Arrow has as well: what it says is what is wrong
             raise ValueError(
-                f"The storage must be usable, but {public(where)} is not: {first_line(arrows)}"
+                f"The storage must be usable, but {public(where)} is not: {first_line(arrows, where)}"
             ) from arrows
         except (ValueError, OSError) as error:
-            why = first_line(error)
+            why = first_line(error, where)
             raise ValueError(f"The storage must be a folder or a URL, but {public(where)} is not: {why}") from error
         return cls(fs.PyFileSystem(fs.FSSpecHandler(filesystem)), path)
 
@@ -72,7 +74,8 @@ class Storage:
 
     def __str__(self) -> str:
         kind = self.filesystem.type_name.rpartition("+")[2]  # fsspec's is `py::fsspec+memory`
-        return self.path if self.local else f"{kind}://{self.path.lstrip('/')}"
+        # To some of fsspec's file systems the path is the whole URL, with its credentials.
+        return self.path if self.local else public(f"{kind}://{self.path.lstrip('/')}")
 
     def read(self, name: str) -> str | None:
         """A file's text, or None where there is no such file. Damaged bytes are for the reader to notice."""
@@ -174,13 +177,7 @@ class Storage:
         if folder is None:
             self._check_remote()
             return
-        while not folder.exists():
-            folder = folder.parent
-        if (
-            not folder.is_dir()
-            or not os.access(folder, os.W_OK | os.X_OK)
-            or Path("/proc") in (folder, *folder.parents)
-        ):
+        if not writable(folder):
             raise ValueError(f"The storage must be a folder that can be written, but {self.path} is not.")
 
     def _check_remote(self) -> None:
@@ -198,6 +195,37 @@ class Storage:
             self.filesystem.delete_file(path)
 
 
-def first_line(error: BaseException) -> str:
-    """What an error says, without what other programs' errors add to it, and without credentials."""
-    return public(str(error).strip().splitlines()[0]) if str(error).strip() else type(error).__name__
+def writable(folder: Path) -> bool:
+    """Whether a folder can be written or, where it does not exist, be made, as far as can be seen without trying."""
+    while not folder.exists():
+        folder = folder.parent
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK) and Path("/proc") not in (folder, *folder.parents)
+
+
+def _folder(path: str) -> str:
+    """The absolute path of a folder whose name Arrow can take.
+
+    Raises ValueError when it is in an unknown person's home, or when its name is not UTF-8.
+    """
+    try:
+        folder = str(Path(path).expanduser().absolute())
+        folder.encode()
+    except RuntimeError as error:
+        raise ValueError(f"The storage must be a folder or a URL, but {path} is not: {first_line(error)}") from error
+    except UnicodeEncodeError as error:
+        raise ValueError(f"The storage must have a name in UTF-8, but {path!a} is not.") from error
+    return folder
+
+
+def _file_path(url: str) -> str:
+    """The path in a `file:` URL. It has no query and no fragment: `?` and `#` are characters of names.
+
+    Raises ValueError when the URL has no absolute path, or names another machine.
+    """
+    found = re.fullmatch(r"\w+:(?://(?:localhost)?(/.*)|(/(?!/).*))", url, re.IGNORECASE | re.DOTALL)
+    if found is None:
+        raise ValueError(
+            "A file URL must have an absolute path on this machine, such as file:///data/runs, "
+            f"but {public(url)} has none."
+        )
+    return os.fsdecode(unquote_to_bytes(found[1] or found[2]))

@@ -16,7 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 from orchestrator.layout import Layout
 from orchestrator.ledger import REMEDY, History, Ledger, Result, whole
 from orchestrator.printing import printable
-from orchestrator.storage import Storage, public
+from orchestrator.redaction import public, public_arguments
+from orchestrator.storage import Storage
 from orchestrator.sweep import Described, StoredTrial, Sweep
 
 FILE = "layout.json"
@@ -169,4 +170,5 @@ def command_line(arguments: Sequence[str] | None) -> str:
     """The command line of this process, without credentials and without the place of its interpreter."""
     script = Path(sys.argv[0])
     here = script.relative_to(Path.cwd()) if script.is_absolute() and script.is_relative_to(Path.cwd()) else script
-    return public(shlex.join(["python", str(here), *(sys.argv[1:] if arguments is None else arguments)]))
+    # Each argument by itself: quoted for a shell, a credential with a quote in it would be in pieces.
+    return shlex.join(["python", str(here), *public_arguments(sys.argv[1:] if arguments is None else arguments)])

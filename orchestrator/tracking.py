@@ -7,30 +7,27 @@ deleted, gets a new run: the old one's curve must not pass for it. No training s
 """
 
 import contextlib
-import logging
 import os
 import queue
-import re
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run
-from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, REQUEST_LIMIT_EXCEEDED, TEMPORARILY_UNAVAILABLE, ErrorCode
-from requests import HTTPError
+from mlflow.entities import LifecycleStage, Metric, Param, Run
 
 from orchestrator import provenance
+from orchestrator.answers import VARIABLE, configure, passing, reaching, taking, why
+from orchestrator.databases import as_mlflow_takes_it, database_file, database_uri
 from orchestrator.events import Listener
 from orchestrator.failures import StudyFailed
 from orchestrator.ledger import History, Ledger, Result
 from orchestrator.printing import printable
-from orchestrator.storage import first_line, public
+from orchestrator.redaction import public
 from orchestrator.sweep import Sweep, Trial
 
 STUDY, SIGNATURE, PARENT = "l2s.study", "l2s.signature", "mlflow.parentRunId"
@@ -39,13 +36,8 @@ DELIVERED, HISTORY = "l2s.reports", "l2s.history"
 VERSIONS = "l2s.versions"
 DESCRIPTION, COMMIT, SOURCE = "mlflow.note.content", "mlflow.source.git.commit", "mlflow.source.name"
 NAME = "mlflow.runName"
-FILE = "sqlite:///"
-SETTINGS = {
-    # By default a server that is not there takes MLflow minutes to notice.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-}
+WHAT = "the study"
+KEPT = "The results are on the study's storage; the same command records them."
 AT_MOST = 100
 """Parameters in one batch, and of metrics a tenth of what MLflow takes."""
 LONGEST_TAG = 8_000
@@ -54,15 +46,28 @@ LONGEST_PARAMETER = 6_000
 """Characters that MLflow keeps of a parameter."""
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0
 """Seconds between tries while MLflow is away: twice as many each time."""
-PASSING = {ErrorCode.Name(code) for code in (INTERNAL_ERROR, REQUEST_LIMIT_EXCEEDED, TEMPORARILY_UNAVAILABLE)}
-"""MLflow's own words for what may be over soon; a lost connection and a locked database are among them."""
-PASSING_STATUSES = {408, 429, *range(500, 600)}
-"""The same in HTTP, in which files travel: a request timed out, too many of them, or trouble of the server's own."""
 
 
 def default_uri(storage: Path) -> str:
     """A database file under the storage folder."""
-    return f"{FILE}{storage.absolute() / 'mlflow.db'}"
+    return database_uri(storage.absolute() / "mlflow.db")
+
+
+def chosen_uri(given: str | None, folder: Path | None) -> str:
+    """The tracking URI that is given, or else MLFLOW_TRACKING_URI, or else that of a database in `folder`.
+
+    Raises ValueError when the one given is empty, or when there is none and no folder either. An empty variable is
+    none, as to MLflow itself.
+    """
+    if given is not None:
+        if not given.strip():
+            raise ValueError("`tracking_uri` must be an MLflow server or a database, but is empty.")
+        return as_mlflow_takes_it(given)
+    if variable := os.environ.get(VARIABLE, "").strip():
+        return as_mlflow_takes_it(variable)
+    if folder is None:
+        raise ValueError("`tracking_uri` must be given where the storage is no folder, but is not.")
+    return default_uri(folder)
 
 
 class Tracker(Listener):
@@ -71,12 +76,10 @@ class Tracker(Listener):
     def __init__(self, uri: str, sweep: Sweep, patience: float = 60.0) -> None:
         """`patience` is the number of seconds that `close` waits for MLflow."""
         self.uri, self.sweep, self.patience = uri, sweep, patience
-        for name, value in SETTINGS.items():
-            os.environ.setdefault(name, value)
-        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of every migration of a new database
-        logging.getLogger("urllib3").setLevel(logging.ERROR)  # and of every retry
+        configure()
         self.children: dict[str, Run] = {}
         self.statuses: dict[str, str] = {}
+        self.unconnected: ValueError | None = None
         self.refused: Exception | None = None
         self.away: Exception | None = None
         self._tasks: queue.Queue[Callable[[], object] | None] = queue.Queue()
@@ -87,32 +90,42 @@ class Tracker(Listener):
     @cached_property
     def client(self) -> MlflowClient:
         """Made when it is needed: of a database file, it makes the file."""
+        if file := database_file(self.uri):
+            file.parent.mkdir(parents=True, exist_ok=True)
         return MlflowClient(tracking_uri=self.uri)
 
     def reach(self) -> None:
-        """Look whether the server is there, without changing anything.
+        """Look whether MLflow is there, without changing anything.
 
-        Raises ValueError when it cannot be reached.
+        Raises ValueError when it does not answer within seconds, or when it refuses.
         """
-        if self.uri.startswith("sqlite"):
-            return
-        with self._reaching():
-            self.client.search_experiments(max_results=1)
+        with reaching(self.uri, WHAT):
+            file = database_file(self.uri)
+            if file is None or (file.exists() and file.stat().st_size):  # otherwise a client would make one
+                self.client.search_experiments(max_results=1)
 
     def connect(self, ledger: Ledger, told: Callable[[str], None]) -> None:
         """Find or make the study's run, and begin to record.
 
-        Raises ValueError when the server cannot be reached.
+        Raises ValueError when MLflow does not answer, or refuses. Then nothing is recorded, and `close` says so again.
         """
         self.ledger, self.told = ledger, told
-        with self._reaching():
+        try:
+            self.reach()
+            self._open()
+        except ValueError as error:
+            self.unconnected = error
+            raise
+        self._thread.start()
+
+    def _open(self) -> None:
+        with taking(self.uri, WHAT):
             self.experiment = self._experiment(self.sweep.name)
             self.parent = self._run({STUDY: self.sweep.name}, name=self.sweep.name)
             self._tag(self.parent, COMMIT, provenance.commit())
             self._tag(self.parent, SOURCE, Path(sys.argv[0]).name)
             self._tag(self.parent, VERSIONS, _listed(provenance.versions()))
             self._status(self.parent, "RUNNING")
-        self._thread.start()
 
     def started(self, trial: Trial) -> None:
         """See `Listener`."""
@@ -144,17 +157,20 @@ class Tracker(Listener):
         Raises StudyFailed when something could not be: for a server that is away, what is missing is on the
         study's storage and recorded by the next submission.
         """
+        if self.unconnected:
+            sentence = str(self.unconnected).removesuffix(".")
+            raise StudyFailed(f"{sentence}. {KEPT}") from self.unconnected
         self._tasks.put(lambda: self._close(status))
         self._tasks.put(None)
         self._deadline = time.monotonic() + self.patience
         self._closing.set()
         self._thread.join()
         if self.refused:
-            raise StudyFailed(f"MLflow has not recorded everything: {_why(self.refused)}") from self.refused
+            raise StudyFailed(f"MLflow has not recorded everything: {why(self.refused, self.uri)}") from self.refused
         if self.away:
             raise StudyFailed(
                 f"MLflow at {public(self.uri)} has not recorded everything, because it does not answer "
-                f"({_why(self.away)}). The results are on the study's storage; the same command records them."
+                f"({why(self.away, self.uri)}). {KEPT}"
             ) from self.away
 
     def _work(self) -> None:
@@ -174,11 +190,11 @@ class Tracker(Listener):
         try:
             task()
         except Exception as error:
-            if not _passing(error):
+            if not passing(error):
                 self.refused = error  # the study goes on without this record; `close` tells
                 return True
             if self.away is None:
-                self.told(f"MLflow does not answer; the study goes on, and is recorded later: {_why(error)}")
+                self.told(f"MLflow does not answer; the study goes on, and is recorded later: {why(error, self.uri)}")
             self.away = error
             return False
         if self.away is not None:
@@ -213,7 +229,7 @@ class Tracker(Listener):
         self._deliver(trial)
         self._tag_attempts(child, history)
         self._tag(child, "l2s.status", result.status)
-        self._tag(child, "l2s.reason", result.reason)
+        self._tag(child, "l2s.reason", public(result.reason))
         cost = {"trial_seconds": result.seconds, "gpu_hours": result.gpu_hours, "attempts": result.attempts}
         # At a time that every delivery of this result has in common.
         report = history.reports[-1] if history.reports else {"time": 0.0, "step": 0}
@@ -305,35 +321,15 @@ class Tracker(Listener):
 
     def _experiment(self, name: str) -> str:
         if found := self.client.get_experiment_by_name(name):
+            if found.lifecycle_stage == LifecycleStage.DELETED:
+                self.client.restore_experiment(found.experiment_id)
+                self.told(f"MLflow's experiment {name!r} was deleted; it is restored, with its runs.")
             return found.experiment_id
         location = None
-        if self.uri.startswith(FILE):  # a server has its own place; a database's is by default the working directory
-            location = (Path(self.uri.removeprefix(FILE)).absolute().parent / "mlartifacts").as_uri()
+        if file := database_file(self.uri):  # a server has its own place; a database's is the working directory
+            location = (file.parent / "mlartifacts").as_uri()
         return self.client.create_experiment(name, artifact_location=location)
-
-    @contextlib.contextmanager
-    def _reaching(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:  # those of MLflow, of the client's library and of the database's
-            raise ValueError(f"MLflow must answer at {public(self.uri)}, but does not: {_why(error)}") from error
-
-
-def _why(error: Exception) -> str:
-    """The first line, or the cause that urllib3 wraps in the names of its own parts."""
-    text = first_line(error)
-    found = re.search(r"Caused by \w+\(.*?\): (.+?)[\"')]*$", text)
-    return found[1] if found else text[:300]
 
 
 def _listed(versions: Mapping[str, str]) -> str:
     return ", ".join(f"{library} {version}" for library, version in versions.items())
-
-
-def _passing(error: Exception) -> bool:
-    """Whether the same call may succeed later."""
-    if isinstance(error, MlflowException):
-        return error.error_code in PASSING
-    if isinstance(error, HTTPError) and error.response is not None:  # an OSError as well
-        return error.response.status_code in PASSING_STATUSES
-    return isinstance(error, OSError | TimeoutError) and not isinstance(error, FileNotFoundError)

@@ -16,7 +16,7 @@ from ray.train.v2._internal.exceptions import RayTrainError
 from orchestrator import provenance
 from orchestrator.claim import Superseded
 from orchestrator.ledger import Ledger, Result
-from orchestrator.storage import first_line
+from orchestrator.redaction import first_line, public
 from orchestrator.stored_run import StoredRun, attempt
 from orchestrator.sweep import load
 
@@ -92,7 +92,8 @@ def run_trial(config: dict[str, Any]) -> None:
     except GivenUp as error:
         history = ledger.history(signature)
         cause = error.__context__
-        ledger.trial(signature).write("error.txt", "".join(traceback.format_exception(cause)) if cause else "")
+        text = "".join(traceback.format_exception(cause)) if cause else ""
+        ledger.trial(signature).write("error.txt", public(text))
         failed = Result(
             "failed",
             reason=str(error),

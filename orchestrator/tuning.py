@@ -7,7 +7,6 @@ load the recipe's module and transformers with it; the Tune actors do not.
 import contextlib
 import logging
 import os
-import re
 import shlex
 import shutil
 import signal
@@ -24,7 +23,7 @@ import ray.train
 import ray.tune
 from ray.exceptions import RayError
 
-from orchestrator import forking, provenance, worker_environment
+from orchestrator import forking, head, provenance, worker_environment
 from orchestrator.claim import Claim
 from orchestrator.estimates import Estimates
 from orchestrator.events import Listener
@@ -33,8 +32,8 @@ from orchestrator.hearing import Hearing
 from orchestrator.interrupts import INTERRUPTED
 from orchestrator.ledger import Ledger
 from orchestrator.preparing import Preparing
+from orchestrator.redaction import first_line
 from orchestrator.scheduling import Queue, RowsApart
-from orchestrator.storage import public
 from orchestrator.sweep import Resources, Sweep, Trial, load
 from orchestrator.trial import Budget, run_trial
 
@@ -48,12 +47,7 @@ def join(address: str | None, *, fork: bool = False) -> None:
 
     Raises ValueError when there is no cluster at `address`, or when this process cannot be part of it.
     """
-    given, where = ("`address`", address) if address else ("RAY_ADDRESS", os.environ.get("RAY_ADDRESS", ""))
-    if "://" in where:  # Ray's client: Tune and what it asks would run on the head, away from what they tell here
-        raise ValueError(
-            f"{given} must be HOST:PORT of a cluster's head, such as HOST:6379, but is {public(where)} instead: "
-            "give it on a node of that cluster, or submit a job with `ray job submit`."
-        )
+    where = head.find(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # A job's own environment may name the same variables: Ray refuses that, though the values are the same.
     os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
@@ -62,28 +56,21 @@ def join(address: str | None, *, fork: bool = False) -> None:
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     # By default Tune takes an interrupt for the end of the study, as if what is missing had been run.
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-    worker_environment.settle()
-    if address and (match := re.fullmatch(r"([^:/]+):(\d+)", address)):
-        try:
-            socket.create_connection((match[1], int(match[2])), timeout=5).close()
-        except OSError as error:  # Ray itself would try for minutes
-            raise ValueError(f"A Ray cluster must run at {address}, but none does: {error}") from error
-    own = address is None and "RAY_ADDRESS" not in os.environ
     # Ray puts the program into a line for a shell without quotes, and its folder may have a space.
-    python = forking.executable() if fork else shlex.quote(sys.executable) if own else None
-    variables = worker_environment.variables(own=own) | forking.environment()
+    python = forking.executable() if fork else None if where else shlex.quote(sys.executable)
+    variables = worker_environment.variables(own=where is None) | forking.environment()
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
             # Never a cluster that happens to run on this machine: somebody else's work is on it.
-            address="local" if own else address,
+            address=where or "local",
             runtime_env={"env_vars": variables} | ({"py_executable": python} if python else {}),
             log_to_driver=False,
             logging_level=logging.ERROR,
-            include_dashboard=False if own else None,
+            include_dashboard=None if where else False,
         )
     except ConnectionError as error:
-        raise ValueError(f"A Ray cluster must run at {address}, but none does: {error}") from error
+        raise ValueError(f"A Ray cluster must run at {where}, but none does: {first_line(error)}") from error
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)  # Ray's own handler prints a stack and ends the process at once
     # The listeners tell of a failure in one line; Tune would print every process's stack.

@@ -17,18 +17,6 @@ SETTINGS = {
 }
 PASSED_ON = ("L2S_CACHE", "HF_HUB_OFFLINE", "HF_HOME")
 """Never credentials: Ray logs what it passes on. A node has its own, and a cluster started here inherits ours."""
-PLACES = (
-    "HOME", "XDG_CACHE_HOME", "L2S_CACHE", "HF_HOME", "HF_HUB_CACHE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE",
-    "GOOGLE_APPLICATION_CREDENTIALS",
-)  # fmt: skip
-"""Variables that name a folder or a file which workers look for."""
-
-
-def settle() -> None:
-    """Make the places that this process's variables name absolute, for a cluster that it starts to inherit them."""
-    for name in PLACES:
-        if place := os.environ.get(name):
-            os.environ[name] = str(Path(os.path.expanduser(place)).absolute())
 
 
 def variables(*, own: bool) -> dict[str, str]:

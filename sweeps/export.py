@@ -1,7 +1,6 @@
 """One cell of a study as a model that others can use: a transformers folder with a model card."""
 
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,13 +15,15 @@ import tyro
 from pydantic import BaseModel, ConfigDict, ValidationError
 from transformers.utils import logging
 
+from orchestrator.arguments import parse
 from orchestrator.evidence import counts
 from orchestrator.ledger import FORMAT, Ledger, Result
 from orchestrator.printing import escape_output
+from orchestrator.redaction import first_line, public
 from orchestrator.registry import register
-from orchestrator.storage import Storage, first_line
+from orchestrator.storage import Storage
 from orchestrator.sweep import Trial, load
-from orchestrator.tracking import default_uri
+from orchestrator.tracking import chosen_uri
 from sweeps.model_card import ModelCard
 from trainables.config import explain
 from trainables.export import export
@@ -82,15 +83,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns the exit code: 0, 1 when the folder cannot be written, 2 for input that cannot be used.
     """
     escape_output()
-    options = tyro.cli(Options, args=arguments, description=__doc__)
+    options = parse(Options, arguments, description=__doc__)
     logging.disable_progress_bar()
     try:
         print(write(options))
     except ValidationError as error:
-        print(explain(error), file=sys.stderr)
+        print(public(explain(error)), file=sys.stderr)
         return 2
     except ValueError as error:
-        print(error, file=sys.stderr)
+        print(public(str(error)), file=sys.stderr)
         return 2
     except OSError as error:
         print(f"The model cannot be written: {first_line(error)}", file=sys.stderr)
@@ -200,11 +201,8 @@ def _export(
 
 
 def _register(ledger: Ledger, signature: str, folder: Path, description: str, options: Options) -> str:
-    uri = options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-    if uri is None:
-        if ledger.storage.local is None:
-            raise ValueError("`tracking_uri` must be given where the study is in no folder, but is not.")
-        uri = default_uri(ledger.storage.local.parent)
+    local = ledger.storage.local
+    uri = chosen_uri(options.tracking_uri, local.parent if local else None)
     study = ledger.storage.path.rpartition("/")[2]
     name = str(options.register_as)
     version = register(uri, name, study=study, signature=signature, folder=folder, description=description)

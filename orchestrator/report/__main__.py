@@ -7,10 +7,12 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from orchestrator.arguments import parse
 from orchestrator.printing import escape_output
+from orchestrator.redaction import first_line
 from orchestrator.rendered import Rendering
 from orchestrator.rendering.terminal import show
-from orchestrator.storage import Storage, first_line
+from orchestrator.storage import Storage
 from orchestrator.study import Study
 
 
@@ -24,7 +26,7 @@ def render(study: Annotated[str, tyro.conf.Positional], to: str | None = None) -
     rendering = Rendering.of(Study.at(study))
     target = Storage.at(to or study)
     rendering.write(target)
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     for table in rendering.tables:
         show(table, console)
     console.print(f"{rendering.told(target)}", soft_wrap=True)
@@ -34,9 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0, or 2 for a study that cannot be rendered."""
     escape_output()
     try:
-        tyro.cli(render, args=arguments, prog="python -m orchestrator.report")
+        parse(render, arguments, prog="python -m orchestrator.report")
     except (ValueError, OSError) as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(first_line(error), markup=False)
+        Console(stderr=True, highlight=False, emoji=False, soft_wrap=True).print(first_line(error), markup=False)
         return 2
     return 0
 

@@ -1,15 +1,22 @@
 """What a person types, in this process: toys, no cluster."""
 
+import contextlib
 import io
 import json
 import re
+import shlex
 import shutil
+import sqlite3
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from pyarrow import fs
 
 from orchestrator import rendered, tracking
@@ -24,7 +31,7 @@ from trainables.config import explain
 @pytest.fixture(autouse=True)
 def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
+    for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "HF_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
@@ -276,6 +283,16 @@ def test_a_cluster_seen_from_outside(more: list[str], tmp_path: Path, capsys: py
         (["--tracking-uri", "nonsense://x"], "MLflow must answer at nonsense://x, but does not"),
         (["--storage", "nosuch://x", "--tracking-uri", "http://x"], "must be a folder or a URL, but nosuch://x is not"),
         (["--storage", "memory://runs"], "`tracking_uri` must be given where the storage is no folder, but is not"),
+        (["--tracking-uri", ""], "`tracking_uri` must be an MLflow server or a database, but is empty"),
+        (["--tracking-uri", "mlruns"], "MLflow at mlruns must take the study, but does not: The filesystem tracking"),
+        (
+            ["--tracking-uri", "postgresql://u:swordfish/@127.0.0.1:9/db"],
+            r"must answer at postgresql://127\.0\.0\.1:9/db, but",
+        ),
+        (
+            ["--storage", "file://u:swordfish@host/runs"],
+            "must have an absolute path on this machine, .* file://host/runs has",
+        ),
         (["--workers", "0"], "`workers` must be at least 1, but is 0 instead"),
         (["--workers", "2", "--most-workers", "1"], "`most_workers` must be at least `workers`, which is 2, but is 1"),
     ],
@@ -285,6 +302,87 @@ def test_options_that_cannot_be_used(
 ) -> None:
     refused(["--local", *arguments], sentence, capsys)
     assert [path.name for path in tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        (
+            "RAY_ADDRESS",
+            "127.0.0.1:9",
+            r"A Ray cluster must run at 127\.0\.0\.1:9, but none does: .*; RAY_ADDRESS names it",
+        ),
+        (
+            "RAY_ADDRESS",
+            "ray://me:swordfish@h:1",
+            "RAY_ADDRESS must be HOST:PORT of a cluster's head, .* but is ray://h:1",
+        ),
+        (
+            "RAY_ADDRESS",
+            "127.0.0.1",
+            r"RAY_ADDRESS must be HOST:PORT of a cluster's head, .* but is 127\.0\.0\.1 instead",
+        ),
+        (
+            "MLFLOW_TRACKING_URI",
+            "http://me:swordfish@127.0.0.1:9",
+            r"MLflow must answer at http://127\.0\.0\.1:9, but does ",
+        ),
+        (
+            "MLFLOW_TRACKING_URI",
+            "nonsense://x",
+            "MLflow must answer at nonsense://x, but .*; MLFLOW_TRACKING_URI names it",
+        ),
+        (
+            "MLFLOW_TRACKING_URI",
+            "file:///mlruns",
+            "MLflow at file:///mlruns must take the study, but does not: The file",
+        ),
+        (
+            "MLFLOW_TRACKING_URI",
+            "sqlite:////proc/a",
+            "MLflow's database must be in a folder that can be written, but /pro",
+        ),
+        ("L2S_CACHE", "/proc/cache", "L2S_CACHE must be a folder that can be written, but /proc/cache is not"),
+        ("L2S_CACHE", "/dev/null", "L2S_CACHE must be a folder that can be written, but /dev/null is not"),
+        ("HF_HOME", "/dev/null/hub", "HF_HOME must be a folder that can be written, but /dev/null/hub is not"),
+        ("HF_HOME", "~nobody-of-that-name", "HF_HOME must be a folder, but is ~nobody-of-that-name instead"),
+    ],
+)
+def test_a_variable_is_checked_like_an_option(
+    variable: str,
+    value: str,
+    sentence: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(variable, value)
+    begun = time.monotonic()
+    refused([] if variable == "RAY_ADDRESS" else ["--local"], sentence, capsys)
+    assert time.monotonic() - begun < 10
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("database")
+def test_empty_variables_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "HF_HOME"):
+        monkeypatch.setenv(name, "")
+    assert study("--local", "--languages", "cs", "--weights", "0") == 0
+    assert len(runs_of(tmp_path)) == 2
+
+
+def test_an_option_that_does_not_exist_is_told_without_the_password(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (
+        ["--trackng-uri", "http://me:swordfish@host"],
+        ["--seconds", "s3://me:swordfish@host"],
+        ["--trackng-uri=http://me:sword/fish@host"],
+    ):
+        with pytest.raises(SystemExit) as ended:
+            study(*arguments)
+        assert ended.value.code == 2
+        told = capsys.readouterr().err
+        assert "fish" not in told
+        assert arguments[0].partition("=")[0] in told
 
 
 def test_a_bucket_that_does_not_exist(s3: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -312,6 +410,119 @@ def database(empty_database: Path, tmp_path: Path) -> None:
 @pytest.fixture
 def finished(database: None) -> None:
     assert study("--local", "--languages", "cs", "--weights", "0") == 0
+
+
+@pytest.mark.parametrize("name", ["per%41cent a", "a?b#c", "[b]it's[/b] :smile: žluť"])
+@pytest.mark.parametrize("form", ["{}", "file://{}"])
+def test_the_database_is_where_the_storage_is(
+    form: str, name: str, tmp_path: Path, empty_database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "there" / name.replace("/", "-")
+    folder.mkdir(parents=True)
+    shutil.copy(empty_database, folder / "mlflow.db")
+    where = form.format(folder if form == "{}" else str(folder).replace("%", "%25"))
+    assert study("--local", "--languages", "cs", "--weights", "0", "--storage", where) == 0
+    told = capsys.readouterr().out
+    assert f"Table: {folder}/toy/table1.md" in told
+    mlflow, *command, uri = shlex.split(told.rpartition("\nMLflow: ")[2])
+    assert (mlflow, command) == (str(Path(sys.executable).parent / "mlflow"), ["ui", "--backend-store-uri"])
+    client = MlflowClient(uri)
+    (experiment,) = client.search_experiments(filter_string="name = 'toy'")
+    (run,) = client.search_runs([experiment.experiment_id], "tags.`l2s.study` = 'toy'")
+    assert "table1.md" in {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+    assert sorted(path.name for path in folder.iterdir()) == ["mlartifacts", "mlflow.db", "toy"]
+    kept = json.loads((folder / "toy" / "layout.json").read_text())["command"]
+    assert shlex.split(kept)[-2:] == ["--storage", where]
+
+
+def damage(database: Path, how: str) -> list[str]:
+    """Break MLflow; the arguments that lead there."""
+    if how == "no server":
+        return ["--tracking-uri", "http://me:swordfish@127.0.0.1:9"]
+    if how == "no database":
+        database.write_text("no database")
+    elif how == "a folder":
+        database.unlink()
+        database.mkdir()
+    else:
+        newer = shutil.copy(database, database.with_name("newer.db"))  # MLflow looks once in a process's life
+        with contextlib.closing(sqlite3.connect(newer)) as connection:
+            connection.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")
+            connection.commit()
+        return ["--tracking-uri", f"sqlite:///{newer}"]
+    return []
+
+
+@pytest.mark.usefixtures("finished")
+@pytest.mark.parametrize(
+    ("how", "sentence"),
+    [
+        (
+            "no server",
+            r"^MLflow must answer at http://127.0.0.1:9, but does not: .*Connection refused\. The results are",
+        ),
+        ("no database", r"^MLflow's database must be a file of SQLite's, but .*/mlflow\.db is none\. The results are"),
+        (
+            "a folder",
+            r"^MLflow's database must be a file that can be written, but .*/mlflow\.db is none\. The results are",
+        ),
+        (
+            "another version",
+            r"^MLflow at sqlite:.* must take the study, but does not: Detected out-of-date database schema",
+        ),
+    ],
+)
+def test_a_finished_study_shows_its_table_whatever_mlflow_says(
+    how: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--local", "--languages", "cs", *damage(tmp_path / "runs" / "mlflow.db", how)]
+    capsys.readouterr()
+    assert study(*arguments, "--weights", "0") == 1
+    told = capsys.readouterr()
+    assert "ours" in told.out
+    assert "Table: " in told.out
+    assert re.search(sentence, told.err), told.err
+    assert told.err.count("\n") == 1
+    assert "swordfish" not in told.out + told.err
+    before = listing(tmp_path / "runs")
+    refused([*arguments, "--weights", "0", "0.5"], sentence.replace(r"\. The results are", ""), capsys)
+    after = listing(tmp_path / "runs")
+    assert {name for name in after if name not in before} == set(), "nothing was begun"
+
+
+def test_what_mlflow_refuses_in_the_end_is_said_below_the_table(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, database: None
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise MlflowException("no more files", INVALID_PARAMETER_VALUE)
+
+    monkeypatch.setattr(MlflowClient, "log_artifact", refuse)
+    assert study("--local", "--languages", "cs", "--weights", "0") == 1
+    told = capsys.readouterr()
+    assert "Table: " in told.out
+    assert told.err == "MLflow has not recorded everything: no more files\n"
+
+
+@pytest.mark.usefixtures("finished")
+def test_a_deleted_experiment_is_restored_with_its_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    client = MlflowClient(tracking.default_uri(tmp_path / "runs"))
+    before = {run.info.run_id for run in runs_of(tmp_path)}
+    experiment = client.get_experiment_by_name("toy")
+    assert experiment is not None
+    client.delete_experiment(experiment.experiment_id)
+    capsys.readouterr()
+    assert study("--local", "--languages", "cs", "--weights", "0") == 0
+    told = capsys.readouterr().out
+    assert "MLflow's experiment 'toy' was deleted; it is restored, with its runs." in told
+    assert "Table: " in told
+    assert {run.info.run_id for run in runs_of(tmp_path)} == before
+    assert len(before) == 2
+    for run in runs_of(tmp_path):  # one that a person has deleted is not brought back, but made again
+        client.delete_run(run.info.run_id)
+    assert study("--local", "--languages", "cs", "--weights", "0", "0.5") == 0
+    assert len(runs_of(tmp_path)) == 3
+    assert not before & {run.info.run_id for run in runs_of(tmp_path)}
 
 
 @pytest.mark.usefixtures("finished")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pyarrow import fs
 
-from orchestrator.storage import Storage, first_line, public
+from orchestrator.storage import Storage
 
 
 def test_what_is_written_is_read_on_every_kind(storage: Storage, tmp_path: Path) -> None:
@@ -37,6 +37,19 @@ def test_what_is_written_is_read_on_every_kind(storage: Storage, tmp_path: Path)
 def test_a_text_with_bytes_that_are_not_utf_8_is_written_with_escapes(storage: Storage) -> None:
     storage.write("error.txt", "OSError: caf\udce9")
     assert storage.read("error.txt") == "OSError: caf\\udce9"
+
+
+@pytest.mark.parametrize(
+    "where", ["{}/a%20b", "file://{}/a%2520b", "file://{}/a%20b", "file://{}/a b", "file:{}/a?b#c"]
+)
+def test_a_file_lies_in_the_folder_that_was_named(where: str, tmp_path: Path) -> None:
+    storage = Storage.at(where.format(tmp_path))
+    storage.write("a.txt", "1")
+    (folder,) = tmp_path.iterdir()
+    names = {"{}/a%20b": "a%20b", "file://{}/a%2520b": "a%20b", "file:{}/a?b#c": "a?b#c"}
+    assert folder.name == names.get(where, "a b")
+    assert storage.local == folder
+    assert (folder / "a.txt").read_text() == Storage.at(str(folder)).read("a.txt") == "1"
 
 
 def test_a_storage_travels_to_workers(storage: Storage) -> None:
@@ -141,6 +154,21 @@ def test_what_a_dead_writer_left_is_not_listed(tmp_path: Path) -> None:
         ("memory://runs", "memory://runs"),
         ("/data/runs", "/data/runs"),
         ("file:///data/runs", "/data/runs"),
+        ("file:///data/my runs", "/data/my runs"),
+        ("file:///data/my%20runs/", "/data/my runs"),
+        ("file:///data/per%2541cent", "/data/per%41cent"),
+        ("file:///data/100%", "/data/100%"),
+        ("file:///data/a?b#c;d&e=f", "/data/a?b#c;d&e=f"),
+        ("file:///data/a%3Fb%23c", "/data/a?b#c"),
+        ("file:///data/kůň", "/data/kůň"),
+        ("file:/data/runs", "/data/runs"),
+        ("file://localhost/data/runs", "/data/runs"),
+        ("FILE:///data/u:p@b", "/data/u:p@b"),
+        ("local:///data/a?b", "/data/a?b"),
+        ("/data/per%41cent", "/data/per%41cent"),
+        ("/data/a?b#c", "/data/a?b#c"),
+        ("/data/a:/b", "/data/a:/b"),
+        ("s3://bucket/my runs", "s3://bucket/my runs"),
     ],
 )
 @pytest.mark.usefixtures("s3")
@@ -156,6 +184,11 @@ def test_a_storage_says_where_it_is(where: str, said: str) -> None:
         ("s3://", "must be in a bucket that exists"),
         ("memory://", "must be in a bucket that exists"),
         ("nosuch://x", "must be a folder or a URL, but nosuch://x is not: Protocol not known: nosuch"),
+        ("file://elsewhere/runs", "must have an absolute path on this machine, .* but file://elsewhere/runs has none"),
+        ("file:runs", "must have an absolute path on this machine, .* but file:runs has none"),
+        ("file:///runs/%FF", r"must have a name in UTF-8, but '/runs/\\udcff' is not"),
+        ("~nobody-of-that-name/runs", "must be a folder or a URL, but ~nobody-of-that-name/runs is not"),
+        ("s3://somebody:sword/fish swordfish@bucket/%", "must be usable, but s3://bucket/% is not: Cannot parse URI"),
         (
             "s3://bucket/x?secret_key=swordfish",
             "must be usable, but s3://bucket/x is not: Unexpected query parameter .*secret_key",
@@ -185,36 +218,6 @@ def test_a_folder_must_be_one_that_can_be_written(tmp_path: Path) -> None:
             Storage.at(str(where)).check()
     Storage.at(str(tmp_path / "a" / "b")).check()
     assert not (tmp_path / "a").exists()
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("http://host:5000", "http://host:5000"),
-        ("https://me:swordfish@host:5000/api", "https://host:5000/api"),
-        ("https://me:sword@fish@host", "https://host"),
-        ("postgresql+psycopg://me:swordfish@host/db", "postgresql+psycopg://host/db"),
-        ("s3://bucket/a?secret_key=swordfish", "s3://bucket/a"),
-        ("s3://bucket/a?secret_key=swordfish&region=eu", "s3://bucket/a?region=eu"),
-        ("s3://bucket/a?region=eu&access_key=swordfish", "s3://bucket/a?region=eu"),
-        ("sqlite:////home/p@ul/runs/mlflow.db", "sqlite:////home/p@ul/runs/mlflow.db"),
-        ("GET http://me:swordfish@host/a?token=swordfish failed, twice", "GET http://host/a? failed, twice"),
-    ],
-)
-def test_what_may_be_shown_of_a_url(url: str, shown: str) -> None:
-    assert public(url) == shown
-
-
-@pytest.mark.parametrize(
-    ("error", "line"),
-    [
-        (OSError("a\nb"), "a"),
-        (OSError("\n"), "OSError"),
-        (ValueError("no http://me:swordfish@host"), "no http://host"),
-    ],
-)
-def test_the_first_line_of_an_error(error: Exception, line: str) -> None:
-    assert first_line(error) == line
 
 
 def test_what_is_free_is_known_of_a_folder(tmp_path: Path, s3: str) -> None:

@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import worker_environment
+from orchestrator import environment, worker_environment
 
 ROOT = Path(__file__).parent.parent.parent
 CODE = "from orchestrator import worker_environment as w; print(*w.importable(), sep='\\n')"
 
 
-@pytest.mark.parametrize("name", worker_environment.PLACES)
+@pytest.mark.parametrize("name", environment.PLACES)
 @pytest.mark.parametrize(("given", "place"), [("a b/c", "{here}/a b/c"), ("../c", "{here}/../c"), ("/c", "/c")])
 def test_places_are_absolute_for_workers(
     name: str, given: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(name, given)
-    worker_environment.settle()
+    environment.make_absolute()
     found = place.format(here=tmp_path)
     assert os.environ[name] == found
     if name in worker_environment.PASSED_ON:
@@ -30,14 +30,14 @@ def test_places_are_absolute_for_workers(
 def test_a_place_in_the_home_folder_is_one_without_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.setenv("L2S_CACHE", "~/c")
-    worker_environment.settle()
+    environment.make_absolute()
     assert os.environ["L2S_CACHE"] == "/home/me/c"
 
 
 def test_a_place_that_is_not_given_is_not_made_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HOME", "")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    worker_environment.settle()
+    environment.make_absolute()
     assert os.environ["HF_HOME"] == ""
     assert "XDG_CACHE_HOME" not in os.environ
 
