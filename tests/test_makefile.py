@@ -5,8 +5,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -110,13 +111,15 @@ def python(tmp_path: Path) -> Path:
     return script
 
 
-def made(python: Path, *arguments: str, clone: Path = ROOT, **variables: str) -> subprocess.CompletedProcess[str]:
+def made(
+    python: Path, *arguments: str, variables: Mapping[str, str] = MappingProxyType({}), clone: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
     """What `make` does with this Python, in an environment that has these variables, and no others about caches."""
     ours = {k: v for k, v in environment(python).items() if k not in ("L2S_CACHE", "XDG_CACHE_HOME", "TMPDIR")}
     told = {"PYTHON": str(python), "LOG": str(python.with_name("log"))}
     command = ["make", "--silent", "--directory", str(clone), *arguments]
     return subprocess.run(
-        command, env=ours | told | variables, capture_output=True, text=True, timeout=60, check=False
+        command, env={**ours, **told, **variables}, capture_output=True, text=True, timeout=60, check=False
     )  # fmt: skip
 
 
@@ -154,12 +157,12 @@ def test_nothing_beside_the_environment_is_deleted(name: str, variable: str, pyt
         (trap / folder).mkdir(parents=True)
         (trap / folder / "precious").touch()
     before = contents(trap)
-    done = made(python, "env", FAILS="yes", **{variable: str(trap / name)})
+    done = made(python, "env", variables={variable: str(trap / name), "FAILS": "yes"})
     assert done.returncode == 2
     assert "apt-get install python3-venv" in done.stderr
     assert contents(trap) == before
 
-    done = made(python, "env", **{variable: str(trap / name)})
+    done = made(python, "env", variables={variable: str(trap / name)})
     assert done.returncode == 0, done.stderr
     assert before < contents(trap)
     activate = Path(done.stdout.removesuffix("\n"))
@@ -172,7 +175,7 @@ def test_nothing_beside_the_environment_is_deleted(name: str, variable: str, pyt
 def test_a_folder_that_cannot_be_activated_is_refused_before_anything_runs(
     name: str, python: Path, tmp_path: Path
 ) -> None:
-    done = made(python, "env", L2S_CACHE=str(tmp_path / name))
+    done = made(python, "env", variables={"L2S_CACHE": str(tmp_path / name)})
     assert done.returncode == 2
     (sentence, end) = done.stderr.splitlines()
     assert sentence.startswith("The environment's path must have no quotes, colons, dollar signs,")
@@ -182,14 +185,14 @@ def test_a_folder_that_cannot_be_activated_is_refused_before_anything_runs(
 
 
 def test_an_environment_is_made_once_and_anew_where_that_was_interrupted(python: Path, tmp_path: Path) -> None:
-    first = made(python, "env", L2S_CACHE=str(tmp_path / "my cache"))
+    first = made(python, "env", variables={"L2S_CACHE": str(tmp_path / "my cache")})
     calls = asked(python)
-    assert made(python, "env", L2S_CACHE=str(tmp_path / "my cache")).stdout == first.stdout
+    assert made(python, "env", variables={"L2S_CACHE": str(tmp_path / "my cache")}).stdout == first.stdout
     assert asked(python) == calls
     folder = Path(first.stdout).parent.parent
     (folder / "complete").unlink()
     (folder / "half").touch()
-    assert made(python, "env", L2S_CACHE=str(tmp_path / "my cache")).stdout == first.stdout
+    assert made(python, "env", variables={"L2S_CACHE": str(tmp_path / "my cache")}).stdout == first.stdout
     assert asked(python) == calls * 2
     assert not (folder / "half").exists()
 
@@ -233,17 +236,17 @@ def clone(tmp_path: Path) -> Path:
 def test_a_relative_cache_is_under_the_clone_and_a_tilde_is_the_home(
     given: str, under: str, clone: Path, python: Path, tmp_path: Path
 ) -> None:
-    done = made(python, "env", clone=clone, L2S_CACHE=given, HOME=str(tmp_path / "home"))
+    done = made(python, "env", variables={"L2S_CACHE": given, "HOME": str(tmp_path / "home")}, clone=clone)
     assert done.stdout.startswith(f"{tmp_path}/{under}/env-")
 
 
 def test_no_cache_at_all_is_the_one_of_the_user(python: Path, tmp_path: Path) -> None:
-    done = made(python, "env", L2S_CACHE="", XDG_CACHE_HOME="", HOME=str(tmp_path / "home"))
+    done = made(python, "env", variables={"L2S_CACHE": "", "XDG_CACHE_HOME": "", "HOME": str(tmp_path / "home")})
     assert done.stdout.startswith(f"{tmp_path}/home/.cache/distill-l2s/env-")
 
 
 def test_commands_run_in_a_clone_with_a_space(clone: Path, python: Path, tmp_path: Path) -> None:
-    done = made(python, "demo-synthetic", clone=clone, L2S_CACHE=str(tmp_path / "my cache"))
+    done = made(python, "demo-synthetic", variables={"L2S_CACHE": str(tmp_path / "my cache")}, clone=clone)
     assert done.returncode == 0, done.stderr
     assert asked(python)[-1].endswith(f"--data {tmp_path}/my cache/miniature/synthetic_common_voice")
 
