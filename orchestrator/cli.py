@@ -99,7 +99,7 @@ def main(
         with interruptible():
             with refusing():
                 chosen = parse(options, arguments, description=plan.__doc__)
-                environment.make_absolute()
+                environment.check_folders()
                 sweep, layout, notes = plan(chosen)
             try:
                 return run_study(chosen, sweep, layout, notes, command_line(arguments), console)

@@ -1,28 +1,18 @@
-"""The folders that environment variables name, checked as the options are."""
+"""The folders that environment variables name, checked as the storage is."""
 
 import os
 from pathlib import Path
 
 from orchestrator.storage import writable
 
-FOLDERS = ("L2S_CACHE", "HF_HOME")
+CACHE, HUB = "L2S_CACHE", "HF_HOME"
 
 
-def make_absolute() -> None:
-    """Write down the folders' absolute paths: relative ones would be others in the workers, which start elsewhere.
-
-    Raises ValueError, naming the variable, when it is no folder. An empty one counts as not set.
-    """
-    for name in FOLDERS:
-        if not (value := os.environ.get(name)):
-            continue
-        try:
-            folder = Path(value).expanduser().absolute()
-        except RuntimeError as error:
-            raise ValueError(f"{name} must be a folder, but is {value} instead, whose home is not known.") from error
+def check_folders() -> None:
+    """Raises ValueError, naming the variable, when it names a file or the home of nobody. An empty one is not set."""
+    for name, folder in _folders().items():
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"{name} must be a folder that can be written, but {folder} is not.")
-        os.environ[name] = str(folder)
 
 
 def check_writable() -> None:
@@ -30,9 +20,19 @@ def check_writable() -> None:
 
     A folder of the hub that exists may be one that is only read.
     """
-    for name in FOLDERS:
-        if not (value := os.environ.get(name)):
-            continue
-        folder = Path(value)
-        if not (writable(folder) or (name == "HF_HOME" and folder.is_dir())):
+    for name, folder in _folders().items():
+        if not (writable(folder) or (name == HUB and folder.is_dir())):
             raise ValueError(f"{name} must be a folder that can be written, but {folder} is not.")
+
+
+def _folders() -> dict[str, Path]:
+    found = {}
+    for name in (CACHE, HUB):
+        if value := os.environ.get(name):
+            try:
+                found[name] = Path(value).expanduser().absolute()
+            except RuntimeError as error:
+                raise ValueError(
+                    f"{name} must be a folder, but is {value} instead, and there is no such home."
+                ) from error
+    return found
