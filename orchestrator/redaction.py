@@ -108,13 +108,16 @@ def _unless_secret(parameter: re.Match[str]) -> str:
 
 
 def _pieces(url: str) -> list[str]:
-    """The password of a URL, or the name where it is alone, and the values of secret parameters: whole and in pieces.
+    """The password of a URL, or a long name that is alone, and the values of secret parameters: whole and in pieces.
 
     `me:12/word@host` is a port and a path to some parsers, which complain of each.
     """
     found = _USER_OF_URL.search(url)
     name, _, password = found[0][3:-1].partition(":") if found else ("", "", "")
-    secrets = [password or name, *(p[2] for p in _PARAMETER.finditer(url) if _unless_secret(p) == "")]
+    secrets = [
+        password or name * (len(name) >= SHORTEST),
+        *(p[2] for p in _PARAMETER.finditer(url) if _unless_secret(p) == ""),
+    ]
     return [
         piece
         for secret in secrets

@@ -62,7 +62,7 @@ def chosen_uri(given: str | None, folder: Path | None) -> str:
     if given is not None:
         if not given.strip():
             raise ValueError("`tracking_uri` must be an MLflow server or a database, but is empty.")
-        return as_mlflow_takes_it(given)
+        return as_mlflow_takes_it(given.strip())
     if variable := os.environ.get(VARIABLE, "").strip():
         return as_mlflow_takes_it(variable)
     if folder is None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from trainables.cache import building, cache_folder, sha256_of, write_atomically
+from trainables.miniature.__main__ import main
 
 
 def test_cache_folder_follows_the_environment(tmp_path, monkeypatch):
@@ -15,6 +16,19 @@ def test_cache_folder_follows_the_environment(tmp_path, monkeypatch):
     assert cache_folder() == tmp_path / "distill-l2s"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == Path.home() / ".cache" / "distill-l2s"
+
+
+@pytest.mark.parametrize("name", ["file", "~nobody-of-that-name/cache"])
+def test_a_cache_that_can_be_no_folder_is_said(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("L2S_CACHE", name)
+    with pytest.raises(ValueError, match=f"^L2S_CACHE must be a folder.*{name}"):
+        cache_folder()
+    assert main([]) == 2
+    assert capsys.readouterr().err.startswith("L2S_CACHE must be a folder")
 
 
 def test_a_folder_appears_only_when_it_is_complete_and_is_built_once(tmp_path):

@@ -12,9 +12,20 @@ from filelock import FileLock
 
 
 def cache_folder() -> Path:
-    """`L2S_CACHE`, or `distill-l2s` under the user's cache home (XDG_CACHE_HOME or ~/.cache)."""
+    """`L2S_CACHE`, or `distill-l2s` under the user's cache home (XDG_CACHE_HOME or ~/.cache).
+
+    Raises ValueError when `L2S_CACHE` can be no folder.
+    """
     if chosen := os.environ.get("L2S_CACHE"):
-        return Path(chosen).expanduser().absolute()
+        try:
+            folder = Path(chosen).expanduser().absolute()
+        except RuntimeError as error:
+            raise ValueError(
+                f"L2S_CACHE must be a folder, but is {chosen} instead, and there is no such home."
+            ) from error
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"L2S_CACHE must be a folder that can be written, but {folder} is not.")
+        return folder
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(home).expanduser().absolute() / "distill-l2s"
 

@@ -579,14 +579,20 @@ def server(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     shutil.rmtree(database.parent)
 
 
+@pytest.mark.parametrize("secret", ["swordfish", "sword/fish ?#@'swordfish"])
 @pytest.mark.parametrize("more", [[], ["--trouble", "raise"]], ids=["finished", "failed"])
 def test_no_secret_is_written_anywhere(
-    more: list[str], s3: str, server: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    more: list[str],
+    secret: str,
+    s3: str,
+    server: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "HF_TOKEN"):
         monkeypatch.setenv(name, "swordfish")
-    arguments = ["--local", "--languages", "cs", "--storage", f"{s3}/runs".replace("://", "://me:swordfish@")]
-    arguments += ["--tracking-uri", "http://me:swordfish@mlflow.example:5000", *more]
+    arguments = ["--local", "--languages", "cs", "--storage", f"{s3}/runs".replace("://", "://me:sword%2Ffish@")]
+    arguments += [f"--tracking-uri=http://me:{secret}@mlflow.example:5000?token=sword/fish", *more]
     if more:
         with pytest.raises(ZeroDivisionError):
             study(*arguments)
@@ -595,8 +601,8 @@ def test_no_secret_is_written_anywhere(
     told = capsys.readouterr()
     files = remote(Storage.at(s3)) | listing(server.parent)
     assert len(files) > 10
-    assert [name for name, content in files.items() if b"swordfish" in content or "swordfish" in name] == []
-    assert "swordfish" not in told.out + told.err
+    assert [name for name, content in files.items() if b"fish" in content or "fish" in name] == []
+    assert "fish" not in told.out + told.err
     if not more:
         assert "MLflow: http://mlflow.example:5000" in told.out
         assert f"Table: {s3}/runs/toy/table1.md (.tex, .csv, .html); report: {s3}/runs/toy/report.html" in told.out

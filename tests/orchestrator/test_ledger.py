@@ -45,6 +45,14 @@ def test_a_reason_can_be_printed_and_stored_whatever_was_raised(ledger: Ledger, 
     assert ledger.results([signature]) == {signature: result}
 
 
+def test_a_reason_is_kept_without_credentials(ledger: Ledger, toys: Sweep) -> None:
+    ledger.begin(toys.trials[0])
+    ledger.finish(toys.trials[0].signature, Result("failed", reason="no http://me:sword/fish@host/a?token=fish"))
+    assert ledger.trial(toys.trials[0].signature).read("result.json") is not None
+    assert "fish" not in str(ledger.trial(toys.trials[0].signature).read("result.json"))
+    assert ledger.results([toys.trials[0].signature])[toys.trials[0].signature].reason == "no http://host/a"
+
+
 def test_what_was_asked_stands_there(ledger: Ledger, toys: Sweep) -> None:
     ledger.begin(toys.trials[1])
     text = ledger.trial(toys.trials[1].signature).read("recipe.json")

@@ -167,6 +167,14 @@ def test_what_requests_says_of_a_url(url: str) -> None:
     assert "fish" not in first_line(error.value, url)
 
 
+def test_of_a_url_that_a_text_is_about_no_piece_is_left() -> None:
+    assert public("of fish/bone, fish%2Fbone and bone", "http://me:fish%2Fbone@host") == "of ***, *** and ***"
+    assert public("of swordfish", "https://swordfish@host") == "of ***"
+    assert public("of fish", "http://host?token=fish&region=eu") == "of ***"
+    assert public("no /fish of me:fish", "http://me:12/fish@host") == "no /*** of me:***"
+    assert public("no /mlflow of mlflow", "postgresql://mlflow@host/mlflow") == "no /mlflow of mlflow"
+
+
 def test_what_sqlalchemy_says_of_a_url() -> None:
     with pytest.raises(Exception, match="swordfish") as error:
         create_engine("sqlite://me:x@swordfish/a").connect()

@@ -53,6 +53,40 @@ def test_a_trial_that_mlflow_does_not_know(uri: str, model: Path) -> None:
     assert not MlflowClient(uri).search_registered_models()
 
 
+def test_a_deleted_experiment_is_named(uri: str, model: Path) -> None:
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("study")
+    assert experiment is not None
+    client.delete_experiment(experiment.experiment_id)
+    with pytest.raises(
+        ValueError, match="experiment 'study' must not be deleted, but is; the study's command restores"
+    ):
+        register(uri, "czech", study="study", signature="abc", folder=model, description="")
+
+
+def test_a_server_that_is_not_there_is_said_at_once(model: Path) -> None:
+    with pytest.raises(ValueError, match=r"MLflow must answer at http://127\.0\.0\.1:9, but does not: .*refused$"):
+        register("http://127.0.0.1:9", "czech", study="study", signature="abc", folder=model, description="")
+
+
+def test_a_file_that_is_no_database_is_said(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_text("no database")
+    with pytest.raises(ValueError, match=r"database must be a file of SQLite.s, but .* is none"):
+        register(default_uri(tmp_path), "czech", study="study", signature="abc", folder=model, description="")
+
+
+def test_a_model_lies_in_a_folder_of_any_name(empty_database: Path, model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "per%41cent a?b#c"
+    folder.mkdir()
+    shutil.copyfile(empty_database, folder / "mlflow.db")
+    client = MlflowClient(default_uri(folder))
+    experiment = client.create_experiment("study", artifact_location=(folder / "artifacts").as_uri())
+    run = client.create_run(experiment, tags={SIGNATURE: "abc"})
+    register(default_uri(folder), "czech", study="study", signature="abc", folder=model, description="")
+    assert (folder / "artifacts" / run.info.run_id / "artifacts" / "model" / "config.json").read_text() == "{}"
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "cache") == ["model", folder.name]
+
+
 def test_a_name_that_mlflow_refuses(uri: str, model: Path) -> None:
     with pytest.raises(ValueError, match="must take the model, but does not"):
         register(uri, "a/b", study="study", signature="abc", folder=model, description="")

@@ -16,7 +16,7 @@ from orchestrator.failures import StudyFailed
 from orchestrator.ledger import Attempt, Ledger, Result
 from orchestrator.stored_run import StoredRun
 from orchestrator.sweep import Sweep, Trial, grid
-from orchestrator.tracking import Tracker, default_uri
+from orchestrator.tracking import Tracker, chosen_uri, default_uri
 from tests.toy.recipe import Toy
 
 FINISHED = Result("finished", {"test_cer": 12.5}, seconds=3.0, gpu_hours=0.5, attempts=2)
@@ -431,6 +431,47 @@ def test_a_password_is_not_told_when_the_server_leaves(toys: Sweep, ledger: Ledg
         recording.close(status="FINISHED")
     assert "swordfish" not in f"{error.value} {told}"
     assert told
+
+
+def test_a_password_in_a_reason_is_not_recorded(uri: str, toys: Sweep, ledger: Ledger) -> None:
+    recording = tracker(uri, toys, ledger)
+    recording.ended(toys.trials[0], Result("failed", reason="no http://me:sword/fish@host"))
+    recording.close(status="FAILED")
+    assert runs(uri)[1][toys.trials[0].signature].data.tags["l2s.reason"] == "no http://host"
+
+
+def test_who_could_not_connect_records_nothing_and_says_so_in_the_end(
+    toys: Sweep, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = Tracker("http://127.0.0.1:9", toys)
+    with pytest.raises(ValueError, match=r"must answer at http://127\.0\.0\.1:9, but does not: .*refused$"):
+        recording.connect(ledger, print)
+    recording.ended(toys.trials[0], FINISHED)
+    recording.artifact("table1.md", "a table")
+    with pytest.raises(
+        StudyFailed, match=r"but does not: .*refused\. The results are on the study's storage; the same"
+    ):
+        recording.close(status="FINISHED")
+
+
+@pytest.mark.parametrize(
+    ("given", "variable", "folder", "expected"),
+    [
+        ("http://host", "http://other", "/data", "http://host"),
+        (None, "http://other", "/data", "http://other"),
+        (None, "", "/data", "sqlite:////data/mlflow.db"),
+        (None, None, "/data/100%", "sqlite+pysqlite:////data/100%25/mlflow.db"),
+        (None, " http://other ", None, "http://other"),
+        ("sqlite:///a%20b/mlflow.db", None, None, "sqlite+pysqlite:///a%20b/mlflow.db"),
+    ],
+)
+def test_an_option_comes_before_the_environment_and_that_before_a_file(
+    given: str | None, variable: str | None, folder: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", variable)
+    assert chosen_uri(given, Path(folder) if folder else None) == expected
 
 
 def test_nothing_is_written_before_the_study_is_recorded(toys: Sweep, tmp_path: Path) -> None:

@@ -74,3 +74,30 @@ def test_ray_repeats_no_attempt_by_itself(
         ray.train.WorkerGroupError("a worker was lost", {0: lost})
     )
     assert decision == FailureDecision.RAISE
+
+
+class FailsToConnect:
+    """A trainer whose worker raises what other programs say of an address."""
+
+    def fit(self) -> None:
+        try:
+            raise ConnectionError("no answer from 's3://me:sword/fish@bucket/a'\n")
+        except ConnectionError as error:
+            raise ray.train.WorkerGroupError("a worker failed", {0: error}) from error
+
+
+def test_why_a_trial_has_failed_is_kept_without_credentials(
+    toys: Sweep, ledger: Ledger, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trials, "_trainer", lambda config, name: FailsToConnect())
+    signature = toys.trials[0].signature
+    ledger.begin(toys.trials[0])
+    run_trial({"signature": signature, "ledger": ledger, "budget": Budget(1)})
+    result = ledger.result(signature)
+    assert result is not None
+    assert result.reason == "ConnectionError: no answer from 's3://bucket/a'"
+    text = ledger.trial(signature).read("error.txt")
+    assert text is not None
+    assert "raise ConnectionError(" in text
+    assert "ConnectionError: no answer from 's3://bucket/a'" in text
+    assert "fish" not in f"{text} {told}".replace("raise ConnectionError(\"no answer from 's3://me:sword/fish@", "")

@@ -13,14 +13,19 @@ from trainables.printing import escape_output
 def main(arguments: list[str] | None = None) -> int:
     """Build the miniature and say where it is."""
     escape_output()
+    try:
+        default = cache_folder()
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
     parser = argparse.ArgumentParser(
         prog="python -m trainables.miniature",
         description="Build, once, a small corpus of real speech and two small pretrained models.",
     )
-    parser.add_argument("--cache", type=Path, metavar="FOLDER", help=f"where to build (default: {cache_folder()})")
+    parser.add_argument("--cache", type=Path, metavar="FOLDER", help=f"where to build (default: {default})")
     parser.add_argument("--synthetic", action="store_true", help="synthetic speech instead of the real recordings")
     options = parser.parse_args(arguments)
-    cache = options.cache.expanduser().absolute() if options.cache else None
+    cache = options.cache.expanduser().absolute() if options.cache else default
     try:
         miniature = build(cache, synthetic=options.synthetic, say=lambda line: print(line, flush=True))
     except (DownloadError, OSError) as error:  # OSError: no space, no permission
