@@ -21,7 +21,7 @@ def table(
 ) -> LiveTable:
     """Of toys; `results` by the trial's place."""
     recipes = grid(Toy(language="cs", length=20_000), axes)  # pyright: ignore[reportArgumentType]
-    sweep = Sweep("toys", recipes, axes=("language", "weight"))
+    sweep = Sweep("toys", recipes, axes=("language", "weight", "length"))
     columns = [Column(f"w{weight}", heading, {"weight": weight}) for heading, weight in COLUMNS.items()]
     layout = Layout("Toys", "language", columns, Published({}), "no data")
     found = {sweep.trials[place].signature: result for place, result in (results or {}).items()}

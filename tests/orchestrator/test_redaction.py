@@ -142,6 +142,7 @@ def test_no_password_survives_in_what_is_told(secret: str, text: str) -> None:
 @given(SECRETS, st.sampled_from(["password", "token", "sig", "X-Amz-Signature", "AWSAccessKeyId", "api_key", "jwt"]))
 def test_no_secret_of_a_query_survives(secret: str, name: str) -> None:
     value = secret.replace("&", "%26")
+    assume(value not in "http://host.example/a?region=eu")
     assert value not in public(f"http://host.example/a?region=eu&{name}={value}")
     encoded = quote(secret, safe="")
     assume(encoded not in RIGHTLY)

@@ -100,6 +100,9 @@ def test_preparations_take_what_those_take_that_could_be_built_now(
         def model_dump_json(self) -> str:
             return self.name
 
+        def type_name(self) -> str:
+            return "somewhere:Made"
+
     chains = {"cs": [Made("train", False), Made("features", True)], "ro": [Made("other", False)]}
     monkeypatch.setattr(preparations, "_prepare", Task())
     monkeypatch.setattr(ray, "wait", wait)
