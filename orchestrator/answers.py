@@ -24,21 +24,14 @@ SETTINGS = {
     TIMEOUT: "20",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-LOOK = 8
+LOOK = 5
 """Seconds that a server has to answer when a study begins; later it has longer, since nobody waits for it then."""
 PASSING = {ErrorCode.Name(code) for code in (INTERNAL_ERROR, REQUEST_LIMIT_EXCEEDED, TEMPORARILY_UNAVAILABLE)}
 """MLflow's own words for what may be over soon; a lost connection and a locked database are among them."""
 PASSING_STATUSES = {408, 429, *range(500, 600)}
 """The same in HTTP, in which files travel: a request timed out, too many of them, or trouble of the server's own."""
-PASSING_OF_SQLITE = (
-    "SQLITE_BUSY",
-    "SQLITE_LOCKED",
-    "SQLITE_FULL",
-    "SQLITE_IOERR",
-    "SQLITE_CANTOPEN",
-    "SQLITE_PROTOCOL",
-)
-"""The same of a database file. MLflow says of all that SQLite refuses that it is temporarily unavailable."""
+PASSING_OF_SQLITE = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN")
+"""The same of a database file. To MLflow all that SQLite refuses is temporarily unavailable."""
 LONGEST = 300
 """Characters of what another program says that are repeated."""
 

@@ -10,7 +10,7 @@ from orchestrator.redaction import public
 
 VARIABLE = "RAY_ADDRESS"
 ADDRESS = r"(?:\[[\da-fA-F:.]+\]|[^\s:/@\[\]]+):\d{1,5}"
-PATIENCE = 8
+PATIENCE = 4
 """Seconds that a head has to answer."""
 HEALTH = "/grpc.health.v1.Health/Check"
 """gRPC's own protocol for asking after a server's health, which Ray's head speaks, and without a token."""

@@ -116,10 +116,6 @@ def test_where_no_head_answers_that_is_said_soon(
     assert time.monotonic() - begun < 10
 
 
-def test_the_longest_wait_is_less_than_ten_seconds() -> None:
-    assert 1 < head.PATIENCE < 10
-
-
 @pytest.mark.parametrize("how", ["given", "RAY_ADDRESS"])
 @pytest.mark.parametrize(
     ("address", "shown"),
