@@ -26,6 +26,7 @@ from orchestrator.local import LocalRunner
 from orchestrator.printing import escape_output
 from orchestrator.publish import Publisher
 from orchestrator.redaction import first_line, public
+from orchestrator.rendered import Rendering
 from orchestrator.rendering.terminal import show
 from orchestrator.runner import Runner
 from orchestrator.storage import Storage
@@ -180,19 +181,27 @@ def run_study(
                         rendering = publisher.publish()
                     finally:
                         unrecorded = _close(tracker, "FAILED" if lacking else "FINISHED")
-    console.print()
-    for table in rendering.tables:
-        show(table, console)
-    console.print(rendering.told(ledger.storage), soft_wrap=True)
-    console.print(_page(uri), soft_wrap=True)
-    failed = sum(result.status == "failed" for result in results.values())
-    if failed:
-        console.print(f"{failed} of {len(trials)} trials have failed; --retry-failed tries them again.")
-    if lacking > failed:
-        console.print(f"{lacking - failed} of {len(trials)} trials have no result; the same command goes on with them.")
+    _show(console, rendering, ledger.storage, uri)
+    _count(console, results, lacking, len(trials))
     if unrecorded:
         raise unrecorded
     return 1 if lacking else 0
+
+
+def _show(console: Console, rendering: Rendering, storage: Storage, uri: str) -> None:
+    console.print()
+    for table in rendering.tables:
+        show(table, console)
+    console.print(rendering.told(storage), soft_wrap=True)
+    console.print(_page(uri), soft_wrap=True)
+
+
+def _count(console: Console, results: Mapping[str, Result], lacking: int, trials: int) -> None:
+    failed = sum(result.status == "failed" for result in results.values())
+    if failed:
+        console.print(f"{failed} of {trials} trials have failed; --retry-failed tries them again.")
+    if lacking > failed:
+        console.print(f"{lacking - failed} of {trials} trials have no result; the same command goes on with them.")
 
 
 def _close(tracker: tracking.Tracker, status: str) -> StudyFailed | None:
