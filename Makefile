@@ -59,6 +59,7 @@ clean:  ## what the commands above left in this folder
 	rm -rf runs build ./*.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
+ifdef MISSING  # so that nobody makes anew what is there
 # Neither Python's `activate` nor Ray's command lines quote these; PATH and PYTHONPATH cannot hold a colon.
 UNQUOTED := *[[:cntrl:]:\'\"\`\$$\\]*
 
@@ -75,3 +76,4 @@ environment:
 	@"$$PYTHON" -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*p["dependencies"], *p["optional-dependencies"]["dev"], sep="\n")' > "$$VENV/requirements.txt"
 	@"$$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --requirement "$$VENV/requirements.txt" >&2
 	@touch -- "$$VENV/complete"
+endif

@@ -63,7 +63,7 @@ class Preparing:
         return lines
 
     def taking(self) -> Counter[str]:
-        """What the preparations take together that are being built, or that nothing but room is wanting to."""
+        """What the unfinished preparations take that wait for no other: they are being built, or wait for room."""
         tasks = list(self.tasks.values())
         _, unfinished = ray.wait(tasks, num_returns=len(tasks), timeout=0) if tasks else ([], [])
         keys = [key for key, task in self.tasks.items() if task in unfinished]
