@@ -16,15 +16,19 @@ CACHE := $(or $(value L2S_CACHE),$(or $(value XDG_CACHE_HOME),$(value HOME)/.cac
 override L2S_CACHE := $(call absolute,$(CACHE))
 export L2S_CACHE
 # Outside the clone and named after the constraints, so that clones share it and a change makes a new one.
-ENV := $(CACHE)/env-$(shell sha256sum constraints.txt | cut -c1-12)
+export CONSTRAINTS := $(or $(value CONSTRAINTS),constraints.txt)
+ENV := $(CACHE)/env-$(shell sha256sum $(call quoted,$(CONSTRAINTS)) | cut -c1-12)
 export VENV := $(call absolute,$(ENV))
 # Only what lies beside this file is ever deleted to make an environment.
 MARK := made-by-make
 MISSING := $(shell [ -e $(call quoted,$(VENV)/complete) ] || echo environment)
 RUN := PYTHONPATH="$$PWD" "$$VENV"/bin/
 export NODES := tests/faults/test_nodes.py
+export RAY := $(or $(value RAY),2.54.1)
+OF_RAY := tests/faults tests/sweeps/test_commonvoice20.py::test_a_study_with_ray \
+	$(patsubst %,tests/orchestrator/test_%.py,trial hearing tuning scheduling)
 
-.PHONY: demo demo-synthetic test check bench env clean environment
+.PHONY: demo demo-synthetic test test-ray of-ray check bench env clean environment
 
 demo: $(MISSING)  ## Table 1 in miniature: real speech, real weights, about ten minutes on two cores
 	@$(RUN)python -m trainables.miniature
@@ -42,12 +46,19 @@ test: $(MISSING)  ## all tests; those of faults mostly wait for processes to sta
 	$(RUN)python -m pytest --timeout 600 "$$NODES" & here=$$!; wait $$here; nodes=$$?; \
 	wait $$faults; faulty=$$?; cat "$$log"; rm "$$log"; exit $$((rest + nodes + faulty))
 
+test-ray:  ## the tests that start Ray, with the oldest release of it that may be used, or another: make test-ray RAY=2.57.0
+	@mkdir -p -- "$$L2S_CACHE" && sed "s/^ray==.*/ray==$$RAY/" constraints.txt > "$$L2S_CACHE/ray-$$RAY.txt"
+	@$(MAKE) --no-print-directory CONSTRAINTS="$$L2S_CACHE/ray-$$RAY.txt" of-ray
+
+of-ray: $(MISSING)
+	@$(RUN)python -m pytest --timeout 600 $(OF_RAY)
+
 check: $(MISSING)  ## style, types, import contracts, links, deployment files
 	@$(RUN)ruff check .
 	@$(RUN)ruff format --check .
 	@$(RUN)pyright --pythonpath "$$VENV/bin/python"
 	@$(RUN)lint-imports --no-cache
-	@$(RUN)python -m pytest tests/test_documents.py tests/test_deployment.py
+	@$(RUN)python -m pytest tests/test_documents.py tests/test_deployment.py tests/test_public_interfaces.py
 
 bench: $(MISSING)  ## every claim of speed against its peer, about 25 minutes on two cores that do nothing else
 	@$(RUN)python -m benchmarks
@@ -74,6 +85,6 @@ environment:
 	@mkdir -p -- "$$VENV" && touch -- "$$VENV/$(MARK)"
 	@"$$PYTHON" -m venv "$$VENV" >&2 || { rm -rf -- "$$VENV"; echo "Python's venv is missing: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
 	@"$$PYTHON" -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*p["dependencies"], *p["optional-dependencies"]["dev"], sep="\n")' > "$$VENV/requirements.txt"
-	@"$$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --requirement "$$VENV/requirements.txt" >&2
+	@"$$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --constraint "$$CONSTRAINTS" --requirement "$$VENV/requirements.txt" >&2
 	@touch -- "$$VENV/complete"
 endif

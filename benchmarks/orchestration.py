@@ -1,6 +1,7 @@
 """What orchestration costs: the makespan of many short trials over the ideal one, against simpler ways.
 
-The claim: a study adds at most 5 s to each trial of a slot on two cores, 1 % of a trial of ten minutes.
+What a study adds to each trial of a slot is the price of Ray's stock trainer, which starts a process for its
+controller, one for each of three helpers, and the workers, which import PyTorch; and little beside that.
 The peers: a bash loop, joblib, and Tune with plain functions, all with the same trials, which import PyTorch and
 transformers, sleep and write a result. The floor: list scheduling of the sleeps alone.
 

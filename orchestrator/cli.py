@@ -12,7 +12,7 @@ import tyro
 from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.console import Console
 
-from orchestrator import environment, tracking
+from orchestrator import environment, provenance, tracking
 from orchestrator import plan as plans
 from orchestrator.arguments import parse
 from orchestrator.claim import Claim
@@ -277,6 +277,7 @@ def _runner(options: StudyOptions, sweep: Sweep) -> Runner:
             f"A recipe must be in a module that workers can import, but {within} is in the script itself: "
             "move it to a file beside the script."
         )
+    provenance.check_ray()  # an older one may lack names that the import below needs
     from orchestrator.tuning import RayRunner  # Ray takes seconds to import: not for a study that is finished
 
     return RayRunner.at(

@@ -1,5 +1,6 @@
 """What Tune's loop sees, told to the listeners; and what it waits for too long."""
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -7,8 +8,9 @@ from typing import Any
 
 import ray
 import ray.tune
-from ray._raylet import PlacementGroupID
 from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
+from ray.util.state import list_placement_groups
+from ray.util.state.exception import RayStateApiException
 
 from orchestrator import interrupts
 from orchestrator.events import Listener
@@ -37,7 +39,10 @@ class Hearing(ray.tune.Callback):
         """When the trials that have not begun yet were started."""
         self.paused: dict[str, str] = {}
         self.placed: dict[str, str] = {}
-        """The placement groups of running trials: those of killed Tune actors are removed here."""
+        """The placement groups of running trials. Ray leaves those of killed controllers to their job's end, so they
+        are removed here."""
+        self.lost: set[str] = set()
+        """The trials whose Tune actor was killed before a worker has told of its placement group."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Tune pickles its callbacks to restore an experiment, which is never done here.
@@ -55,6 +60,9 @@ class Hearing(ray.tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Its processes are being started."""
         signature = trial.config["signature"]
+        if signature in self.lost:
+            self.lost.discard(signature)
+            self._release_untold()
         self.starting[signature] = time.monotonic()
         self.listener.started(self.trials[signature])
 
@@ -70,7 +78,10 @@ class Hearing(ray.tune.Callback):
             self.listener.reported(self.trials[signature], metrics)
         if note := result.get("noted"):
             self.listener.noted(f"{self.trials[signature].label}: {note}")
-            self.starting[signature] = time.monotonic()
+            if signature not in self.placed:
+                self._release_untold()
+            self._over(signature)
+            self.starting[signature] = time.monotonic()  # the next attempt
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """It has a result, or pauses, or the scheduler has stopped it."""
@@ -87,7 +98,10 @@ class Hearing(ray.tune.Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """What steers it was killed, and is started again."""
-        self._over(trial.config["signature"])
+        signature = trial.config["signature"]
+        if signature not in self.placed:
+            self.lost.add(signature)
+        self._over(signature)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Not the recipe has failed, which has a result then, but what steers it."""
@@ -100,6 +114,29 @@ class Hearing(ray.tune.Callback):
         self.starting.pop(signature, None)
         if group := self.placed.pop(signature, None):
             _release(group)
+
+    def _release_untold(self) -> None:
+        """Remove the placement groups of this job's workers that no running trial has told of.
+
+        One of them is that of a trial whose controller was killed while its workers were started, with the Tune actor
+        or alone. Another may be of a trial that is just being started, which then loses its workers and starts them
+        again. A cluster without a dashboard cannot say whose a group is; there it stays until the job ends.
+        """
+        context = ray.get_runtime_context()
+        worker = {name: amount for name, amount in self.resources.per_worker().items() if amount}
+        ours: list[Any] = []
+        with contextlib.suppress(RayStateApiException):
+            ours = list_placement_groups(
+                address=context.gcs_address,  # by default whatever cluster is found on this machine
+                filters=[("creator_job_id", "=", context.get_job_id()), ("state", "!=", "REMOVED")],
+                limit=10_000,
+                timeout=10,
+            )
+        untold = {group.placement_group_id for group in ours} - set(self.placed.values())
+        for group, found in placement_group_table().items():
+            # Tune's own groups, in which its actors are, ask for other things than a worker does.
+            if group in untold and all(bundle == worker for bundle in found["bundles"].values()):
+                _release(group)
 
     def _stopped(self, signature: str) -> Result:
         history = self.ledger.history(signature)
@@ -140,5 +177,5 @@ class Hearing(ray.tune.Callback):
 
 
 def _release(placement_group: str) -> None:
-    """Remove a placement group: it outlives the process that made it, and keeps its resources."""
-    remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(placement_group))))
+    """Remove a placement group, which ends the workers in it: it outlives the process that made it."""
+    remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(placement_group))))

@@ -167,6 +167,13 @@ class Ledger:
         self.trial(trial.signature).delete("result.json")
         self.trial(trial.signature).write("recipe.json", json.dumps(trial.describe(), indent=1, ensure_ascii=False))
 
+    def description(self, signature: str) -> dict[str, Any]:
+        """What `begin` wrote down, from which the recipe is made again.
+
+        Raises ValueError when it is damaged or not there.
+        """
+        return whole(self.trial(signature) / "recipe.json", json.loads, self.trial(signature).read("recipe.json") or "")
+
     def begun(self, signatures: Sequence[str]) -> set[str]:
         """Those trials that have a checkpoint to go on from."""
         with ThreadPoolExecutor(AT_ONCE) as pool:  # one request each, or more

@@ -36,6 +36,13 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
+def check_ray() -> None:
+    """Raises ValueError where the installed Ray is none of the releases that this program runs on."""
+    found = importlib.metadata.version("ray")
+    if not (2, 54) <= tuple(int(part) for part in found.split(".")[:2]) < (3, 0):
+        raise ValueError(f"Ray must be at least 2.54 and below 3, but is {found} instead.")
+
+
 def processor() -> str:
     """The processor's name."""
     try:

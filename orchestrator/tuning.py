@@ -1,7 +1,7 @@
 """Ray: preparations as tasks, trials scheduled by Tune, each a Ray Train `TorchTrainer`.
 
-What is imported where decides what a trial costs: recipes travel as JSON, so that only the workers that train
-load the recipe's module and transformers with it; the Tune actors do not.
+What is imported where decides what a trial costs: recipes are read from the ledger, by the workers that train, so
+that only these load the recipe's module and transformers with it; the Tune actors do not.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ import ray.train
 import ray.tune
 from ray.exceptions import RayError
 
-from orchestrator import forking, head, provenance, worker_environment
+from orchestrator import head, provenance, worker_environment
 from orchestrator.claim import Claim
 from orchestrator.estimates import Estimates
 from orchestrator.events import Listener
@@ -35,15 +35,13 @@ from orchestrator.preparing import Preparing
 from orchestrator.redaction import first_line
 from orchestrator.scheduling import Queue, RowsApart
 from orchestrator.sweep import Resources, Sweep, Trial, load
-from orchestrator.trial import Budget, run_trial
+from orchestrator.trial import StudyContext, run_trial
 
 HEAD = "node:__internal_head__"
 
 
-def join(address: str | None, *, fork: bool = False) -> None:
+def join(address: str | None) -> None:
     """Join the cluster at `address`, or this job's; start one on this machine where there is none.
-
-    `fork` starts its workers as `orchestrator.forking` does.
 
     Raises ValueError when there is no cluster at `address`, or when this process cannot be part of it.
     """
@@ -57,17 +55,15 @@ def join(address: str | None, *, fork: bool = False) -> None:
     # By default Tune takes an interrupt for the end of the study, as if what is missing had been run.
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     # Ray puts the program into a line for a shell without quotes, and its folder may have a space.
-    python = forking.executable() if fork else None if where else shlex.quote(sys.executable)
-    variables = worker_environment.variables(own=where is None) | forking.environment()
+    python = {} if where else {"py_executable": shlex.quote(sys.executable)}
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
             # Never a cluster that happens to run on this machine: somebody else's work is on it.
             address=where or "local",
-            runtime_env={"env_vars": variables} | ({"py_executable": python} if python else {}),
+            runtime_env={"env_vars": worker_environment.variables(own=where is None), **python},
             log_to_driver=False,
             logging_level=logging.ERROR,
-            include_dashboard=None if where else False,
         )
     except ConnectionError as error:
         raise ValueError(f"A Ray cluster must run at {where}, but none does: {first_line(error)}") from error
@@ -133,7 +129,7 @@ class RayRunner:
 
         Raises ValueError when there is no cluster at `address`, or when it cannot hold one trial.
         """
-        join(address, fork=not resources.gpus)
+        join(address)
         concurrency(resources, nodes())
         if pin is not None and not any(pin in node for node in nodes()):
             raise ValueError(f"`pin` must be a resource of some node, but no node has {pin!r}.")
@@ -172,17 +168,14 @@ class RayRunner:
             paused=hearing.paused,
         )
         with _scratch() as scratch:
+            study = StudyContext(ledger, claim, self.resources, self.retries, provenance.commit())
             ray.tune.Tuner(
-                # The Tune actor waits for its workers: with a CPU of its own it could starve them.
-                ray.tune.with_resources(run_trial, {"CPU": 0, self.steering: 0.001}),
-                param_space={
-                    "recipes": {trial.signature: trial.describe() for trial in trials},
-                    "resources": self.resources,
-                    "ledger": ledger,
-                    "claim": claim,
-                    "budget": Budget(self.retries),
-                    "commit": provenance.commit(),
-                },
+                ray.tune.with_resources(
+                    # Tune copies each trial's config several times; the queue's has a signature and a number.
+                    ray.tune.with_parameters(run_trial, study=study),
+                    # The Tune actor waits for its workers: with a CPU of its own it could starve them.
+                    {"CPU": 0, self.steering: 0.001},
+                ),
                 tune_config=ray.tune.TuneConfig(
                     num_samples=len(trials),
                     search_alg=queue,

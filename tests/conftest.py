@@ -51,6 +51,18 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(autouse=True)
+def _on_the_processor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No GPU but for tests that are marked so: its kernels add in any order, and equality to the last bit is the
+    processor's."""
+    if request.node.get_closest_marker("gpu"):
+        if not torch.cuda.is_available():
+            pytest.skip("needs a GPU")
+    elif torch.cuda.is_available():
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # for the processes that it starts
+
+
+@pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("L2S_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"

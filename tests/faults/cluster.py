@@ -95,9 +95,9 @@ class Cluster:
             start_new_session=True,
         )
         assert done.returncode == 0, done.stdout
-        until(lambda: self._raylet(name), f"the raylet of {name} runs")
+        until(lambda: self._is_up(name), f"the raylet of {name} runs")
 
-    def _raylet(self, name: str) -> bool:
+    def _is_up(self, name: str) -> bool:
         for pid in marked(self.mark, L2S_NODE=name):
             if runs(pid) and Path(f"/proc/{pid}/comm").read_text().strip() == "raylet":
                 self.raylets[name] = pid

@@ -43,7 +43,7 @@ def kill(pids: Iterable[int]) -> None:
     until(lambda: not any(map(runs, pids)), "the killed processes are gone", 20)
 
 
-def until(condition: Callable[[], object], what: str, seconds: float = 120, step: float = 0.05) -> None:
+def until(condition: Callable[[], object], what: str, seconds: float = 240, step: float = 0.05) -> None:
     """Wait for something that is sure to happen."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -60,7 +60,7 @@ class Submission:
         """What it has printed so far."""
         return self.output.read_text()
 
-    def ends(self, code: int, seconds: float = 180) -> str:
+    def ends(self, code: int, seconds: float = 400) -> str:
         """What it printed, when it has ended with this exit code."""
         try:
             found = self.process.wait(seconds)
@@ -70,7 +70,7 @@ class Submission:
         assert found == code, f"exit code {found}, but expected {code}, after:\n{self.text}"
         return self.text
 
-    def says(self, what: str, seconds: float = 120) -> None:
+    def says(self, what: str, seconds: float = 240) -> None:
         """Wait until it has printed this."""
         ended = self.process.poll
         until(lambda: what in self.text or ended() is not None, f"{what!r} in:\n{self.text}", seconds)

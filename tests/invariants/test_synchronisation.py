@@ -2,9 +2,11 @@
 
 Without a GPU, a step runs on tensors that have no values (PyTorch's device `meta`): whatever wants one on the host
 (`.item()`, `.tolist()`, `nonzero`, a boolean index, a copy) raises. CTC is left out: PyTorch's own takes the lengths to
-the host. The test on a GPU counts that too; no GPU has been at hand to run it.
+the host. On a GPU the waits are counted, and none may be in a line of ours.
 """
 
+import warnings
+from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:Support for mismatched key_paddi
 
 INDEXING = {torch.ops.aten.index.Tensor, torch.ops.aten.index_put.default, torch.ops.aten.index_put_.default}
 ENCODERS = (*FAMILIES, *testing.BASES)
+MICRO_BATCHES = 4
+"""Of `train`."""
+MOST = 4
+"""Times that the host waits in a micro-batch: CTC's lengths, twice forward and once backward, and a mask's number."""
+ROOT = Path(__file__).parents[2] / "trainables"
 TEACHER = 12
 """Features of the teacher's hidden states."""
 
@@ -82,22 +89,21 @@ def test_a_step_needs_no_value_of_a_tensor_on_the_device(
     assert all(value.device.type == "meta" for value in meter.sums.values())
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU, and has not run on one yet")
+@pytest.mark.gpu
 @pytest.mark.parametrize("family", ENCODERS)
-def test_the_host_waits_for_ctc_alone(family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    task, loss = task_of(family, AlignedRegression(), tmp_path), functional.ctc_loss
-
-    def waiting(*arguments: object, **more: object) -> torch.Tensor:
-        torch.cuda.set_sync_debug_mode("default")
-        try:
-            return loss(*arguments, **more)  # pyright: ignore[reportArgumentType]
-        finally:
-            torch.cuda.set_sync_debug_mode("error")
-
+def test_the_host_waits_for_ctc_and_a_mask_alone(family: str, tmp_path: Path) -> None:
+    """CTC takes lengths to the host, forward and backward; transformers writes a number of its own into a mask."""
+    task = task_of(family, AlignedRegression(), tmp_path)
     train(task, torch.device("cuda"))  # what is made once
-    monkeypatch.setattr(functional, "ctc_loss", waiting)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        train(task, torch.device("cuda"))
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
+    with warnings.catch_warnings(record=True) as waits:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            train(task, torch.device("cuda"))
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    synchronising = [wait for wait in waits if "called a synchronizing" in str(wait.message)]
+    places = Counter(f"{Path(wait.filename).name}:{wait.lineno}" for wait in synchronising)
+    ours = [wait.filename for wait in synchronising if Path(wait.filename).is_relative_to(ROOT)]
+    assert not ours, places
+    assert sum(places.values()) <= MOST * MICRO_BATCHES, places

@@ -1,6 +1,7 @@
 """What a person types, in this process: toys, no cluster."""
 
 import contextlib
+import importlib.metadata
 import io
 import json
 import re
@@ -231,6 +232,16 @@ def refused(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[s
     assert re.search(sentence, told.err), told.err
     assert "Traceback" not in told.out + told.err
     assert "swordfish" not in told.out + told.err
+
+
+@pytest.mark.parametrize("release", ["2.53.0", "1.13.0", "3.0.0.dev0"])
+@pytest.mark.parametrize("more", [[], ["--plan"]], ids=["run", "plan"])
+def test_another_release_of_ray(
+    release: str, more: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: {"ray": release}[name])
+    refused(more, f"^Ray must be at least 2.54 and below 3, but is {re.escape(release)} instead", capsys)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture
