@@ -25,8 +25,7 @@ MISSING := $(shell [ -e $(call quoted,$(VENV)/complete) ] || echo environment)
 RUN := PYTHONPATH="$$PWD" "$$VENV"/bin/
 export NODES := tests/faults/test_nodes.py
 export RAY := $(or $(value RAY),2.54.1)
-OF_RAY := tests/faults tests/sweeps/test_commonvoice20.py::test_a_study_with_ray \
-	$(patsubst %,tests/orchestrator/test_%.py,trial hearing tuning scheduling)
+OF_RAY := tests/faults tests/orchestrator/cluster tests/sweeps/test_commonvoice20.py::test_a_study_with_ray
 
 .PHONY: demo demo-synthetic test test-ray of-ray check bench env clean environment
 

@@ -1,1 +1,1 @@
-"""One script per performance claim: each prints what it measured as a table and as a line of JSON."""
+"""One script per claim of speed: each prints what it measured as a table and as a line of JSON."""

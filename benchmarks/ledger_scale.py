@@ -15,19 +15,19 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from orchestrator.claim import Claim
-from orchestrator.estimates import Estimates
-from orchestrator.events import Listener
-from orchestrator.evidence import Evidence
-from orchestrator.layout import Column, Layout, Published
-from orchestrator.ledger import Ledger, Result
 from orchestrator.local import LocalRunner
 from orchestrator.printing import escape_output
-from orchestrator.rendering import FORMS
-from orchestrator.storage import Storage
-from orchestrator.study import Outline, Study
-from orchestrator.sweep import Sweep, Trial, grid
-from orchestrator.tables import table1
+from orchestrator.results.evidence import Evidence
+from orchestrator.results.rendering import FORMS
+from orchestrator.results.tables import table1
+from orchestrator.study.estimates import Estimates
+from orchestrator.study.events import Listener
+from orchestrator.study.layout import Column, Layout, Published
+from orchestrator.study.lease import Lease
+from orchestrator.study.ledger import Ledger, Result
+from orchestrator.study.storage import Storage
+from orchestrator.study.stored_study import Study, Submission
+from orchestrator.study.sweep import Sweep, Trial, grid
 from sweeps.commonvoice20 import LANGUAGES, Options
 from sweeps.commonvoice20 import layout as paper
 from tests.toy.recipe import Toy
@@ -144,7 +144,7 @@ def measure(
         ledger.histories(signatures)
     with clock(f"{kind}: grid, signatures and plan, all finished"):
         assert not plan(make(), storage)
-    Outline.of(sweep, layout, ["A note."], "").write(ledger.storage)
+    Submission.of(sweep, layout, ["A note."], "").write(ledger.storage)
     with clock(f"{kind}: study read back, table in all forms"):
         study = Study.read(ledger)
         table = table1(study, Evidence.of(layout, study.trials, study.results, ledger))
@@ -177,9 +177,9 @@ def main(arguments: Sequence[str]) -> int:
     clock = Clock()
 
     def run(sweep: Sweep, ledger: Ledger) -> None:
-        claim = Claim(ledger.storage)
-        with claim.hold(print), clock("writing"):
-            LocalRunner().run(sweep, sweep.trials, ledger, claim, memory)
+        lease = Lease(ledger.storage)
+        with lease.hold(print), clock("writing"):
+            LocalRunner().run(sweep, sweep.trials, ledger, lease, memory)
 
     def pretend(sweep: Sweep, ledger: Ledger) -> None:
         for trial in sweep.trials:

@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.material import SMALL, XLSR_LARGE, Material, Size, lengths, scratch
 from benchmarks.ratios import Claim, Measurement, alternate, device
 from trainables.batch import Batch
-from trainables.corpora.batching import ByCount, plan
+from trainables.corpora.batching import ByCount, global_batches
 
 WAITING = Claim("step time that waits for data", "none", "0 %", target=2, better="at most", unit="%")
 PADDING = Claim(
@@ -68,5 +68,5 @@ def waiting(repeats: int, size: Size) -> tuple[tuple[float, ...], tuple[float, .
 def padded(clips: int, seed: int) -> float:
     """Share of an epoch's samples that are padding."""
     seconds, batching = lengths(clips, seed), ByCount(utterances=24)
-    batches = islice(plan(seconds, batching, seed), -(-clips // batching.utterances))
+    batches = islice(global_batches(seconds, batching, seed), -(-clips // batching.utterances))
     return 1 - seconds.sum() / sum(float(len(batch) * np.max(seconds[batch])) for batch in batches)

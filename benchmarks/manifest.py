@@ -97,7 +97,7 @@ def made(folder: Path, rows: int) -> None:
 
 def read(folder: Path) -> dict[str, float]:
     """Seconds and most memory of all that is done with a manifest apart from decoding."""
-    from trainables.corpora.batching import ByCount, plan
+    from trainables.corpora.batching import ByCount, global_batches
     from trainables.corpora.common_voice import CommonVoice
     from trainables.corpora.prepared import PreparedSplit
     from trainables.corpora.text import CharacterVocabulary, Letters
@@ -112,7 +112,7 @@ def read(folder: Path) -> dict[str, float]:
     split = PreparedSplit(folder)
     columns = split.texts, split.ids, split.speakers, split.samples
     CharacterVocabulary.of(split.texts)
-    for _ in islice(plan(split.samples / 1.0, ByCount(), 0), len(columns[0]) // 24):
+    for _ in islice(global_batches(split.samples / 1.0, ByCount(), 0), len(columns[0]) // 24):
         pass
     clock.append(time.process_time())
     parts = dict(zip(("digest", "rows", "split"), np.diff(clock).round(4).tolist(), strict=True))

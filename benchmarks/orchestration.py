@@ -24,8 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.sleeping import Sleeping, alone
-from orchestrator.estimates import makespan
 from orchestrator.printing import escape_output
+from orchestrator.study.estimates import makespan
 
 SLOTS = 2
 ARMS = ("bash", "joblib", "tune", "tune_reused", "study")
@@ -107,14 +107,14 @@ def tune(trials: int, seconds: float, folder: Path, *, reuse: bool = False) -> N
 
 
 def study(trials: int, seconds: float, folder: Path) -> None:
-    """A study as its users run it: ledger, claim, MLflow, Tune, Ray Train. Prints what its latency is made of."""
-    from orchestrator.claim import Claim
-    from orchestrator.events import Chorus, Listener
-    from orchestrator.ledger import Ledger, Result
-    from orchestrator.storage import Storage
-    from orchestrator.sweep import Resources, Sweep, Trial, grid
-    from orchestrator.tracking import Tracker, default_uri
-    from orchestrator.tuning import RayRunner
+    """A study as its users run it: ledger, lease, MLflow, Tune, Ray Train. Prints what its latency is made of."""
+    from orchestrator.cluster.runner import RayRunner
+    from orchestrator.study.events import Listener, Listeners
+    from orchestrator.study.lease import Lease
+    from orchestrator.study.ledger import Ledger, Result
+    from orchestrator.study.storage import Storage
+    from orchestrator.study.sweep import Resources, Sweep, Trial, grid
+    from orchestrator.tracking.tracker import Tracker, default_uri
 
     class Clock(Listener):
         """When a trial's actor was asked to start, and when its result was seen."""
@@ -136,11 +136,11 @@ def study(trials: int, seconds: float, folder: Path) -> None:
     sweep = Sweep("sleep", grid(recipe, {"number": list(range(trials))}), Resources(), axes=("number",))
     ledger, clock = Ledger.of(Storage.at(str(folder)), sweep), Clock()
     runner = RayRunner.at(None, sweep.resources, retries=0, asha=False, pin=None)
-    tracker, claim = Tracker(default_uri(folder), sweep), Claim(ledger.storage)
-    with claim.hold(print):
+    tracker, lease = Tracker(default_uri(folder), sweep), Lease(ledger.storage)
+    with lease.hold(print):
         ledger.open(sweep)
         tracker.connect(ledger, print)
-        runner.run(sweep, sweep.trials, ledger, claim, Chorus([clock, tracker]))
+        runner.run(sweep, sweep.trials, ledger, lease, Listeners([clock, tracker]))
         tracker.close(status="FINISHED")
     begun, ended = {}, {}
     for line in (folder / "log").read_text().splitlines():

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from benchmarks.significance import RATE, common, errors, own, speakers
 from orchestrator.printing import escape_output
-from orchestrator.statistics import Counts, compare, over_seeds
+from orchestrator.results.statistics import Counts, compare, over_seeds
 
 DATA_SETS = 2000
 LANGUAGES, SEEDS, SPEAKERS = 2, 3, 100

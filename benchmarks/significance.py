@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from orchestrator.printing import escape_output
-from orchestrator.statistics import Comparison, Counts, Interval, assess
+from orchestrator.results.statistics import Comparison, Counts, Interval, assess
 
 DATA_SETS = 2000
 SPEAKERS = (3, 6, 10, 27, 50, 100, 200)

@@ -20,12 +20,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.ledger_scale import Memory, no_ops
-from orchestrator.claim import Claim
-from orchestrator.ledger import Ledger, Result
-from orchestrator.storage import Storage
-from orchestrator.sweep import load
-from orchestrator.trial import StudyContext
-from orchestrator.tuning import RayRunner
+from orchestrator.cluster.runner import RayRunner
+from orchestrator.cluster.trial import StudyContext
+from orchestrator.study.lease import Lease
+from orchestrator.study.ledger import Ledger, Result
+from orchestrator.study.storage import Storage
+from orchestrator.study.sweep import load
 
 PER_TRIAL = 100.0
 """KiB that the driver may grow by with each trial."""
@@ -34,7 +34,7 @@ STEADY = 1.5
 
 
 def plain(config: dict[str, Any], study: StudyContext) -> None:
-    """A trial that has its result at once, in place of `orchestrator.trial.run_trial`."""
+    """A trial that has its result at once, in place of `orchestrator.cluster.trial.run_trial`."""
     recipe = load(study.ledger.description(config["signature"]))
     ray.tune.report({"reported": {"step": recipe.steps, "valid_cer": 50.0}})
     study.ledger.finish(config["signature"], Result("finished", {"step": float(recipe.steps), "test_cer": 50.0}))
@@ -46,10 +46,10 @@ def main(trials: int = 1000) -> int:
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger.of(Storage.at(folder), sweep)
         runner = RayRunner.at(None, sweep.resources, retries=0, asha=False, pin=None)
-        claim, begun = Claim(ledger.storage), time.monotonic()
-        with claim.hold(print), patch("orchestrator.tuning.run_trial", plain):
+        lease, begun = Lease(ledger.storage), time.monotonic()
+        with lease.hold(print), patch("orchestrator.cluster.runner.run_trial", plain):
             ledger.open(sweep)
-            runner.run(sweep, sweep.trials, ledger, claim, memory)
+            runner.run(sweep, sweep.trials, ledger, lease, memory)
         seconds = time.monotonic() - begun
         ray.shutdown()
     return 0 if report(memory.seen, seconds, len(sweep.trials)) else 1

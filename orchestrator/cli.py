@@ -12,26 +12,26 @@ import tyro
 from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.console import Console
 
-from orchestrator import environment, provenance, tracking
-from orchestrator import plan as plans
+from orchestrator import environment, provenance
 from orchestrator.arguments import parse
-from orchestrator.claim import Claim
-from orchestrator.events import Chorus, Narrator
-from orchestrator.failures import Refused, StudyFailed, refusing
-from orchestrator.interrupts import INTERRUPTED, interruptible
-from orchestrator.layout import Layout
-from orchestrator.ledger import Ledger, Result
-from orchestrator.live import LiveTable
 from orchestrator.local import LocalRunner
 from orchestrator.printing import escape_output
-from orchestrator.publish import Publisher
 from orchestrator.redaction import first_line, public
-from orchestrator.rendered import Rendering
-from orchestrator.rendering.terminal import show
-from orchestrator.runner import Runner
-from orchestrator.storage import Storage
-from orchestrator.study import Outline, command_line
-from orchestrator.sweep import Resources, Sweep, Trial
+from orchestrator.results.live import LiveTable
+from orchestrator.results.publish import Publisher, Rendering
+from orchestrator.results.rendering.terminal import show
+from orchestrator.study import plan as plans
+from orchestrator.study.events import Listeners, Narrator
+from orchestrator.study.failures import Refused, StudyFailed, refusing
+from orchestrator.study.interrupts import INTERRUPTED, interruptible
+from orchestrator.study.layout import Layout
+from orchestrator.study.lease import Lease
+from orchestrator.study.ledger import Ledger, Result
+from orchestrator.study.runner import Runner
+from orchestrator.study.storage import Storage
+from orchestrator.study.stored_study import Submission, command_line
+from orchestrator.study.sweep import Resources, Sweep, Trial
+from orchestrator.tracking import tracker as tracking
 
 Flag = tyro.conf.FlagCreatePairsOff
 
@@ -121,7 +121,7 @@ def main(
         complaint.print(
             "Interrupted. Finished trials and the last checkpoints are kept; the same command goes on from them."
         )
-        if tuning := sys.modules.get("orchestrator.tuning"):  # imported where Ray is needed
+        if tuning := sys.modules.get("orchestrator.cluster.runner"):  # imported where Ray is needed
             tuning.leave()
         return INTERRUPTED
 
@@ -131,7 +131,7 @@ def run_study(
 ) -> int:
     """Run the trials that have no result yet and render the table of all; `command` is what makes the study again.
 
-    All that can be wrong with the input is found before the claim to the study is written, and raises Refused.
+    All that can be wrong with the input is found before the lease to the study is written, and raises Refused.
     """
     with refusing():
         _check(options)
@@ -142,9 +142,9 @@ def run_study(
         results, settled, missing = _state(ledger, trials, options)
         begun = ledger.begun([trial.signature for trial in missing])
         console.print(_summary(sweep, settled, len(missing), len(begun)), soft_wrap=True)
-        claim = Claim(ledger.storage)
+        lease = Lease(ledger.storage)
         if not options.plan:
-            claim.look()  # before Ray is asked for anything
+            lease.require_free()  # before Ray is asked for anything
         if missing:
             environment.check_writable()
         runner = _runner(options, sweep) if missing else LocalRunner()
@@ -155,12 +155,12 @@ def run_study(
     if missing:
         with refusing():
             tracker.reach()
-    with claim.hold(console.print):
+    with lease.hold(console.print):
         with refusing():
             ledger.open(sweep)
             # Until now another submitter may have gone on with it.
             results, settled, missing = _state(ledger, trials, options)
-            Outline.of(sweep, layout, notes, command).write(ledger.storage)
+            Submission.of(sweep, layout, notes, command).write(ledger.storage)
         with _narrator(console, layout, sweep, settled) as narrator:
             # Nothing is begun that MLflow does not hear of. A finished study shows its table whatever MLflow says.
             with refusing() if missing else contextlib.suppress(ValueError):
@@ -172,7 +172,7 @@ def run_study(
             try:
                 if missing:
                     with publisher.every(options.update_every):
-                        runner.run(sweep, missing, ledger, claim, Chorus([narrator, tracker]))
+                        runner.run(sweep, missing, ledger, lease, Listeners([narrator, tracker]))
             finally:
                 with refusing():
                     results = ledger.results([trial.signature for trial in trials])
@@ -278,7 +278,7 @@ def _runner(options: StudyOptions, sweep: Sweep) -> Runner:
             "move it to a file beside the script."
         )
     provenance.check_ray()  # an older one may lack names that the import below needs
-    from orchestrator.tuning import RayRunner  # Ray takes seconds to import: not for a study that is finished
+    from orchestrator.cluster.runner import RayRunner  # Ray takes seconds to import: not for a study that is finished
 
     return RayRunner.at(
         options.address,

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from orchestrator.storage import writable
+from orchestrator.study.storage import writable
 
 FOLDERS = ("L2S_CACHE", "HF_HOME")
 """Variables that name a folder which trials write to."""

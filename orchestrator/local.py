@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator import provenance
-from orchestrator.claim import Claim
-from orchestrator.events import Listener
-from orchestrator.ledger import Ledger
-from orchestrator.stored_run import StoredRun, attempt
-from orchestrator.sweep import Sweep, Trial
+from orchestrator.study.events import Listener
+from orchestrator.study.lease import Lease
+from orchestrator.study.ledger import Ledger
+from orchestrator.study.stored_run import StoredRun, attempt
+from orchestrator.study.sweep import Sweep, Trial
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class LocalRunner:
         """See the recipes' `probe`."""
         return trial.recipe.probe()
 
-    def run(self, sweep: Sweep, trials: Sequence[Trial], ledger: Ledger, claim: Claim, listener: Listener) -> None:
+    def run(self, sweep: Sweep, trials: Sequence[Trial], ledger: Ledger, lease: Lease, listener: Listener) -> None:
         """Run `trials`."""
         prepared: set[str] = set()
         for trial in trials:
@@ -42,7 +42,7 @@ class LocalRunner:
                 trial.signature,
                 attempt=here,
                 rank=0,
-                claim=claim,
+                lease=lease,
                 told=lambda metrics, trial=trial: listener.reported(trial, metrics),
             )
             listener.ended(trial, run.finish(trial.recipe.run(run)))

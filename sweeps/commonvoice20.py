@@ -11,8 +11,8 @@ if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from orchestrator.cli import StudyOptions, main
-from orchestrator.layout import Column, Layout, Published, Survey
-from orchestrator.sweep import Sweep, grid
+from orchestrator.study.layout import Column, Layout, Published, Survey
+from orchestrator.study.sweep import Sweep, grid
 from trainables import miniature
 from trainables.config import explain
 from trainables.corpora.batching import ByCount, BySeconds, TimeMasking

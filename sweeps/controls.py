@@ -11,8 +11,8 @@ if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from orchestrator.cli import main
-from orchestrator.layout import Column, Layout, Published
-from orchestrator.sweep import Sweep, grid
+from orchestrator.study.layout import Column, Layout, Published
+from orchestrator.study.sweep import Sweep, grid
 from sweeps.commonvoice20 import PUBLISHED, CellOptions, check, column, locales, notes, reasons, recipe
 from trainables.aligners import AllFrames, Linear
 from trainables.config import Config, explain

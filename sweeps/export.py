@@ -16,14 +16,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from transformers.utils import logging
 
 from orchestrator.arguments import parse
-from orchestrator.evidence import counts
-from orchestrator.ledger import FORMAT, Ledger, Result
 from orchestrator.printing import escape_output
 from orchestrator.redaction import first_line, public
-from orchestrator.registry import register
-from orchestrator.storage import Storage
-from orchestrator.sweep import Trial, load
-from orchestrator.tracking import chosen_uri
+from orchestrator.results.evidence import counts
+from orchestrator.study.ledger import FORMAT, Ledger, Result
+from orchestrator.study.storage import Storage
+from orchestrator.study.sweep import Trial, load
+from orchestrator.tracking.model_registry import register
+from orchestrator.tracking.tracker import chosen_uri
 from sweeps.model_card import ModelCard
 from trainables.config import explain
 from trainables.export import export

@@ -9,8 +9,8 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 from transformers import PreTrainedModel
 
-from orchestrator.ledger import Result
-from orchestrator.statistics import REPLICATIONS, Counts, interval
+from orchestrator.results.statistics import REPLICATIONS, Counts, interval
+from orchestrator.study.ledger import Result
 from trainables.config import Config, Where
 from trainables.recipes.distill_l2s import DistillL2S
 

@@ -34,7 +34,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from orchestrator.tracking import default_uri
+from orchestrator.tracking.tracker import default_uri
 from tests.termination import pytest_configure as pytest_configure
 from trainables import testing
 from trainables.corpora.batching import ByCount, TimeMasking

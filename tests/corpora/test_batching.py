@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainables.corpora.audio import SAMPLE_RATE
-from trainables.corpora.batching import WINDOW, ByCount, BySeconds, Loader, TimeMasking, plan
+from trainables.corpora.batching import WINDOW, ByCount, BySeconds, Loader, TimeMasking, global_batches
 from trainables.corpora.common_voice import CommonVoice
 from trainables.corpora.prepared import PreparedSplit, SplitPreparation
 from trainables.corpora.text import CharacterVocabulary, Letters
@@ -37,7 +37,7 @@ def loader(split):
 def epoch_of(seconds, batching, seed):
     """The batches of the first epoch."""
     batches, seen = [], 0
-    for batch in plan(seconds, batching, seed):
+    for batch in global_batches(seconds, batching, seed):
         batches.append(batch.tolist())
         seen += len(batch)
         if seen >= len(seconds):
@@ -69,7 +69,7 @@ def test_a_plan_is_a_function_of_its_seed_and_has_every_utterance_once_an_epoch(
 
 def test_epochs_and_seeds_differ():
     seconds = np.linspace(1, 10, 40)
-    stream = plan(seconds, ByCount(utterances=8), 1)
+    stream = global_batches(seconds, ByCount(utterances=8), 1)
     first, second = ([batch.tolist() for batch in islice(stream, 5)] for _ in range(2))
     assert sorted(i for batch in second for i in batch) == list(range(40))
     assert first != second
@@ -144,7 +144,7 @@ def test_a_batch_is_the_split_at_its_indices(loader, split):
 
 
 def test_step_k_has_the_plans_batch_k(loader, split):
-    batches = plan(split.samples / SAMPLE_RATE, ByCount(utterances=5), 3)
+    batches = global_batches(split.samples / SAMPLE_RATE, ByCount(utterances=5), 3)
     for (batch,), indices in zip(steps_of(loader), batches, strict=False):
         assert batch.ids == tuple(split.ids[i] for i in indices)
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from mlflow import MlflowClient
 
-from orchestrator.sweep import Trial
+from orchestrator.study.sweep import Trial
 from tests.faults.cluster import ROOT
 from tests.faults.processes import kill, runs, until
 from tests.toy.recipe import Toy

@@ -14,10 +14,10 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from orchestrator.claim import Claim
-from orchestrator.ledger import Ledger
-from orchestrator.storage import Storage
-from orchestrator.sweep import Sweep, grid
+from orchestrator.study.lease import Lease
+from orchestrator.study.ledger import Ledger
+from orchestrator.study.storage import Storage
+from orchestrator.study.sweep import Sweep, grid
 from tests.faults.cluster import free_ports
 from tests.faults.processes import until
 from tests.toy.recipe import Toy
@@ -43,11 +43,11 @@ def ledger(toys: Sweep, tmp_path: Path) -> Ledger:
 
 
 @pytest.fixture
-def claim(ledger: Ledger) -> Iterator[Claim]:
-    """A claim to the study of `toys`, held."""
-    claim = Claim(ledger.storage)
-    with claim.hold(print):
-        yield claim
+def lease(ledger: Ledger) -> Iterator[Lease]:
+    """A lease to the study of `toys`, held."""
+    lease = Lease(ledger.storage)
+    with lease.hold(print):
+        yield lease
 
 
 @pytest.fixture(scope="session")

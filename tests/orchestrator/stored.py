@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from orchestrator.layout import Layout
-from orchestrator.ledger import FORMAT, Attempt, History, Ledger, Result
-from orchestrator.storage import Storage
-from orchestrator.study import Outline
-from orchestrator.sweep import StoredTrial
+from orchestrator.study.layout import Layout
+from orchestrator.study.ledger import FORMAT, Attempt, History, Ledger, Result
+from orchestrator.study.storage import Storage
+from orchestrator.study.stored_study import Submission
+from orchestrator.study.sweep import StoredTrial
 from sweeps.commonvoice20 import LANGUAGES, Options, layout
 from trainables.metrics import UTTERANCES
 
@@ -62,7 +62,7 @@ def store(
                 ledger.trial(signature).write("recipe.json", json.dumps(description))
                 keep(ledger, signature, spoken, 0.6 if kind == "scratch" else QUALITY[weight], seed)
     table = table or replace(layout(Options(), "made-up speech"), reasons=REASONS)
-    Outline("stored", table, tuple(notes), "python sweeps/commonvoice20.py --data release", tuple(trials)).write(
+    Submission("stored", table, tuple(notes), "python sweeps/commonvoice20.py --data release", tuple(trials)).write(
         storage
     )
     return ledger

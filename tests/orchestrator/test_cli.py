@@ -20,10 +20,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from pyarrow import fs
 
-from orchestrator import rendered, tracking
-from orchestrator.claim import Claim
 from orchestrator.cli import main
-from orchestrator.storage import Storage
+from orchestrator.results import publish
+from orchestrator.study.lease import Lease
+from orchestrator.study.storage import Storage
+from orchestrator.tracking import tracker as tracking
 from tests.toy.recipe import Toy
 from tests.toy.sweep import Options, plan
 from trainables.config import explain
@@ -81,14 +82,14 @@ def test_what_another_submitter_finishes_meanwhile_is_not_run_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It comes, and goes, after this one has looked for results and before it holds the study."""
-    acquire, log = Claim._acquire, str(tmp_path / "log")
+    acquire, log = Lease._acquire, str(tmp_path / "log")
 
-    def late(self: Claim, told: Callable[[str], None]) -> None:
-        monkeypatch.setattr(Claim, "_acquire", acquire)
+    def late(self: Lease, told: Callable[[str], None]) -> None:
+        monkeypatch.setattr(Lease, "_acquire", acquire)
         assert study("--local", "--languages", "cs", "--log", log) == 0
         acquire(self, told)
 
-    monkeypatch.setattr(Claim, "_acquire", late)
+    monkeypatch.setattr(Lease, "_acquire", late)
     assert study("--local", "--log", log) == 0
     ends = [line.split()[1:3] for line in Path(log).read_text().splitlines() if line.startswith("end")]
     assert ends == [["cs", "0"], ["cs", "0.5"], ["ro", "0"], ["ro", "0.5"]]
@@ -122,7 +123,7 @@ def test_the_table_is_shown_while_the_study_runs(tmp_path: Path, monkeypatch: py
 def test_a_table_that_cannot_be_rendered_meanwhile_stops_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    table1, calls = rendered.table1, []
+    table1, calls = publish.table1, []
 
     def broken(*arguments: Any) -> Any:
         calls.append(arguments)
@@ -130,7 +131,7 @@ def test_a_table_that_cannot_be_rendered_meanwhile_stops_nothing(
             raise ValueError("The weather must be fine, but is not.")
         return table1(*arguments)
 
-    monkeypatch.setattr(rendered, "table1", broken)
+    monkeypatch.setattr(publish, "table1", broken)
     arguments = ["--local", "--languages", "cs", "--weights", "0", "--seconds", "0.2", "--update-every", "0.1"]
     assert main(Options, plan, explain, arguments) == 0
     assert "The table could not be rendered: The weather must be fine, but is not." in capsys.readouterr().out
@@ -247,8 +248,8 @@ def test_another_release_of_ray(
 @pytest.fixture
 def two_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cluster, as far as input is checked against it."""
-    monkeypatch.setattr("orchestrator.tuning.join", lambda address, **_: None)
-    monkeypatch.setattr("orchestrator.tuning.nodes", lambda: [{"CPU": 2.0, "node:__internal_head__": 1.0}])
+    monkeypatch.setattr("orchestrator.cluster.runner.join", lambda address, **_: None)
+    monkeypatch.setattr("orchestrator.cluster.runner.nodes", lambda: [{"CPU": 2.0, "node:__internal_head__": 1.0}])
 
 
 @pytest.mark.usefixtures("two_cpus")
@@ -562,9 +563,9 @@ def test_a_ledger_of_another_version(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 @pytest.mark.usefixtures("finished")
 def test_a_study_that_runs_already(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from orchestrator.claim import Claim
+    from orchestrator.study.lease import Lease
 
-    with Claim(Storage.at(str(tmp_path / "runs" / "toy"))).hold(print):
+    with Lease(Storage.at(str(tmp_path / "runs" / "toy"))).hold(print):
         before = listing(tmp_path / "runs")
         assert study("--local") == 1
         assert "must have one submitter at a time, but another one (on" in capsys.readouterr().err

@@ -13,9 +13,9 @@ import ray
 from mlflow import MlflowClient
 
 from orchestrator.cli import main
-from orchestrator.ledger import Ledger
-from orchestrator.storage import Storage
-from orchestrator.tracking import default_uri
+from orchestrator.study.ledger import Ledger
+from orchestrator.study.storage import Storage
+from orchestrator.tracking.tracker import default_uri
 from sweeps.commonvoice20 import LANGUAGES, Options, paper, plan, reasons, recipe
 from trainables import testing
 from trainables.config import explain

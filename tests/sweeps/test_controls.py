@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli import main
-from orchestrator.layout import Layout
-from orchestrator.ledger import Ledger
-from orchestrator.storage import Storage
-from orchestrator.sweep import Sweep
+from orchestrator.study.layout import Layout
+from orchestrator.study.ledger import Ledger
+from orchestrator.study.storage import Storage
+from orchestrator.study.sweep import Sweep
 from sweeps.controls import Options, plan
 from trainables import testing
 from trainables.config import explain

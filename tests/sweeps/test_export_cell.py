@@ -10,10 +10,10 @@ import yaml
 from mlflow import MlflowClient
 from pyarrow import parquet
 
-from orchestrator.ledger import Attempt, History, Ledger, Result
-from orchestrator.storage import Storage
-from orchestrator.sweep import Sweep, grid
-from orchestrator.tracking import SIGNATURE, default_uri
+from orchestrator.study.ledger import Attempt, History, Ledger, Result
+from orchestrator.study.storage import Storage
+from orchestrator.study.sweep import Sweep, grid
+from orchestrator.tracking.tracker import SIGNATURE, default_uri
 from sweeps.export import main
 from trainables import testing
 from trainables.corpora.batching import ByCount

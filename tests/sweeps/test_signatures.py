@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.sweep import Sweep
+from orchestrator.study.sweep import Sweep
 from sweeps import commonvoice20, controls
 from trainables.corpora.common_voice import CommonVoice
 from trainables.students.ctc import Pretrained, Scratch

@@ -8,8 +8,8 @@ if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)
 
 from orchestrator.cli import StudyOptions, main
-from orchestrator.layout import Column, Layout, Published
-from orchestrator.sweep import Sweep, grid
+from orchestrator.study.layout import Column, Layout, Published
+from orchestrator.study.sweep import Sweep, grid
 from tests.toy.recipe import Toy
 from trainables.config import explain
 

@@ -90,7 +90,7 @@ class TimeMasking(Config):
         return masked
 
 
-def plan(seconds: NDArray[np.float64], batching: Batching, seed: int) -> Iterator[Indices]:
+def global_batches(seconds: NDArray[np.float64], batching: Batching, seed: int) -> Iterator[Indices]:
     """The global batches of step 0, 1, 2, …: indices into a split, without end."""
     epoch = 0
     while True:
@@ -130,7 +130,7 @@ class Loader:
         so that every worker takes part in every step.
         """
         usable = np.arange(len(self.split)) if self.usable is None else self.usable
-        for step, chosen in enumerate(plan(self.split.samples[usable] / SAMPLE_RATE, batching, seed)):
+        for step, chosen in enumerate(global_batches(self.split.samples[usable] / SAMPLE_RATE, batching, seed)):
             if step >= start:
                 indices = usable[chosen]
                 parts = [indices[i::shares] for i in mine]

@@ -1,0 +1,67 @@
+"""Which trial stops early."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+
+from orchestrator.study.sweep import Trial
+
+
+class RowsApart(TrialScheduler):
+    """Asynchronous successive halving within each row of the study: a language's trials against each other only."""
+
+    def __init__(self, trials: Mapping[str, Trial], row: str, metric: str) -> None:
+        """`trials` by signature; `row` is the field that tells rows apart."""
+        super().__init__()
+        self.trials, self.row, self.judged = trials, row, f"reported/valid_{metric}"
+        self.rows: dict[Any, ASHAScheduler] = {}
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        """See `TrialScheduler`: it has its metric already."""
+        return True
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """See `TrialScheduler`."""
+        self._of(trial).on_trial_add(tune_controller, trial)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """See `TrialScheduler`."""
+        self._of(trial).on_trial_error(tune_controller, trial)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """See `TrialScheduler`. One that is trained to its end is tested: to stop it would save next to nothing."""
+        if result.get("reported/step", 0) >= self.trials[trial.config["signature"]].recipe.steps:
+            return TrialScheduler.CONTINUE
+        return self._of(trial).on_trial_result(tune_controller, trial, result)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """See `TrialScheduler`."""
+        self._of(trial).on_trial_complete(tune_controller, trial, result)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        """See `TrialScheduler`."""
+        self._of(trial).on_trial_remove(tune_controller, trial)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """See `TrialScheduler`: the first that waits."""
+        return next((trial for trial in tune_controller.get_trials() if trial.status == "PENDING"), None)
+
+    def debug_string(self) -> str:
+        """See `TrialScheduler`."""
+        return "successive halving within rows"
+
+    def _of(self, tune_trial: Any) -> ASHAScheduler:
+        trial = self.trials[tune_trial.config["signature"]]
+        row = trial.fields[self.row]
+        if row not in self.rows:
+            steps = trial.recipe.steps
+            self.rows[row] = ASHAScheduler(
+                time_attr="reported/step",
+                metric=self.judged,
+                mode="min",
+                grace_period=max(1, steps // 4),
+                reduction_factor=2,
+                max_t=steps,
+            )
+        return self.rows[row]

@@ -1,0 +1,291 @@
+"""One trial, in its Tune actor and in its Ray Train workers, and what becomes of its failures.
+
+A report of the recipe passes through four processes: the first worker (`_tell`), Ray Train's controller
+(`Reports`), the Tune actor (`_fit`), and the driver, whose loop hears of it (`callback.py`) and may stop the trial.
+"""
+
+import contextlib
+import errno
+import functools
+import socket
+import threading
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import ray
+import ray.train
+import ray.tune
+from ray.exceptions import RayError
+from ray.util import get_current_placement_group
+from ray.util.queue import Queue
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from orchestrator import provenance
+from orchestrator.redaction import first_line, public
+from orchestrator.study.lease import Lease, Superseded
+from orchestrator.study.ledger import Ledger, Result
+from orchestrator.study.stored_run import StoredRun, attempt
+from orchestrator.study.sweep import Resources, load
+
+if TYPE_CHECKING:
+    from ray.train.torch import TorchTrainer
+
+LOST_IN_A_ROW = 8
+"""Groups of workers that a trial may lose before it has a new checkpoint: a recipe may be what kills them."""
+
+
+@dataclass(frozen=True)
+class StudyContext:
+    """What all trials of a study are run with. Ray hands it to the Tune actors once, beside the trials' configs."""
+
+    ledger: Ledger
+    lease: Lease
+    resources: Resources
+    retries: int
+    """How often a trial is tried again whose recipe raised an error."""
+    commit: str
+    """The commit of the code, which a worker's copy of it may not know."""
+
+
+@dataclass
+class Budget:
+    """What a trial may go through before it is given up."""
+
+    errors: int
+    """That the recipe may raise and be tried again."""
+    lost: int = 0
+    """Groups of workers lost since the last checkpoint."""
+    checkpoint: str = ""
+
+    def after_failure(self, error: BaseException, ledger: Ledger, signature: str) -> str:
+        """What to say of an attempt that failed, and is tried again.
+
+        Raises Pause when the trial must wait for a person, GivenUp when its budget is used up.
+        """
+        causes = _losses(error)
+        raised = [cause for cause in causes.values() if not _of_ray(cause)]
+        if any(isinstance(cause, Superseded) for cause in raised):
+            raise Pause("another submitter has taken the study over")
+        if pause := next((cause for cause in raised if isinstance(cause, Pause)), None):
+            raise Pause(str(pause))
+        if full := next((cause for cause in raised if _full(cause)), None):
+            raise Pause(f"the storage is full ({first_line(full)})")
+        # When a worker is lost, those that wait for it raise errors too.
+        if len(raised) == len(causes):
+            first = raised[0]
+            reason = f"{type(first).__name__}: {first_line(first)}"
+            self.errors -= 1
+            if self.errors < 0:
+                raise GivenUp(reason)
+            return f"tried again after {reason}"
+        newest = (ledger.checkpoints(signature).steps() or [""])[-1]
+        self.lost, self.checkpoint = (self.lost + 1 if newest == self.checkpoint else 1), newest
+        if self.lost > LOST_IN_A_ROW:
+            raise GivenUp(f"its workers were lost {self.lost} times since its last checkpoint (out of memory?)")
+        return "goes on after a worker was lost"
+
+
+class Pause(Exception):
+    """The trial cannot go on now, through no fault of its own."""
+
+
+class GivenUp(Exception):
+    """The trial has failed for good."""
+
+
+def run_trial(config: dict[str, Any], study: StudyContext) -> None:
+    """The trial in its Tune actor: attempts, until it has a result or must pause.
+
+    `config` has the trial's `signature`, and the `most_workers` that it may have now.
+    """
+    signature, ledger, budget = config["signature"], study.ledger, Budget(study.retries)
+    number = 0
+    try:
+        require_visible(ledger)
+        while (found := ledger.result(signature)) is None or found.status != "finished":
+            number += 1
+            reports = Reports(f"{signature}-{len(ledger.history(signature).attempts)}-{number}", _queue())
+            try:
+                _fit(_trainer(config, study, reports), reports)
+            except (ray.train.TrainingFailedError, RayError, OSError) as error:
+                ray.tune.report({"noted": budget.after_failure(error, ledger, signature)})
+            else:
+                return
+    except Pause as pause:
+        ray.tune.report({"paused": str(pause)})
+    except GivenUp as error:
+        history = ledger.history(signature)
+        cause = error.__context__
+        text = "".join(traceback.format_exception(cause)) if cause else ""
+        ledger.trial(signature).write("error.txt", public(text))
+        failed = Result(
+            "failed",
+            reason=str(error),
+            seconds=history.seconds,
+            gpu_hours=history.gpu_hours,
+            attempts=len(history.attempts),
+        )
+        ledger.finish(signature, failed)
+
+
+def require_visible(ledger: Ledger) -> None:
+    """Raises Pause where this node does not see the study, before anything is written where nobody will find it."""
+    study, host = ledger.storage, socket.gethostname()
+    if study.read("study.json") is None:
+        raise Pause(f"The storage must be a folder that all nodes share, but {host} does not see {study}.")
+
+
+@functools.cache
+def _queue() -> Queue:
+    """The queue of this Tune actor, for all its trials: each takes a process of its own."""
+    # On this node: elsewhere, trials would depend on one more machine.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
+
+
+@dataclass(frozen=True)
+class Reports(ray.train.UserCallback):
+    """Puts what the first worker reports into a queue, from Ray Train's controller, where it is called."""
+
+    attempt: str
+    queue: Queue
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        """See `UserCallback`."""
+        self.put(dict(metrics[0]))
+
+    def put(self, report: dict[str, Any] | None) -> None:
+        """A report, or None for the end of the attempt."""
+        self.queue.put((self.attempt, report))
+
+    def get(self) -> dict[str, Any] | None:
+        """Wait for what comes next; what is left of an attempt that Tune has stopped is passed over."""
+        while (found := self.queue.get())[0] != self.attempt:
+            pass
+        return found[1]
+
+
+def _fit(trainer: "TorchTrainer", reports: Reports) -> None:
+    """Train, and tell Tune what comes through `reports`; raises what `fit` raises.
+
+    Tune stops a trial by raising SystemExit in its function where that reports. Then this function ends, and the
+    thread as soon as the driver has ended the workers. Ray's own `TuneReportCallback` has one slot for the
+    callback's reports and the function's: with a report in it when the function ends, both wait for ever.
+    """
+    errors: list[BaseException] = []
+
+    def fit() -> None:
+        try:
+            trainer.fit()
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            with contextlib.suppress(RayError):  # who waits for it has found the queue lost as well
+                reports.put(None)
+
+    fitting = threading.Thread(target=fit, daemon=True)
+    fitting.start()
+    try:
+        while (report := reports.get()) is not None:
+            ray.tune.report(report)
+    except RayError:  # the queue is lost, so that training fails at its next report
+        fitting.join()
+        _queue.cache_clear()
+        raise
+    if errors:
+        raise errors[0]
+
+
+def _trainer(config: dict[str, Any], study: StudyContext, reports: Reports) -> "TorchTrainer":
+    # It imports PyTorch, which the driver, where this module is imported too, need not wait for.
+    from ray.train.torch import TorchTrainer
+
+    resources, ledger = study.resources, study.ledger
+    return TorchTrainer(
+        _train,
+        train_loop_config={"signature": config["signature"], "study": study},
+        scaling_config=ray.train.ScalingConfig(
+            # Ray's own elastic scaling takes what other trials were promised; here it is decided at each attempt.
+            num_workers=resources.fitting(ray.available_resources(), config["most_workers"]),
+            use_gpu=resources.gpus > 0,
+            resources_per_worker=resources.per_worker(),
+        ),
+        run_config=ray.train.RunConfig(
+            # Train keeps nothing there that is used again: checkpoints and results are the ledger's.
+            name=reports.attempt,
+            storage_path=(ledger.storage / "ray").path,
+            storage_filesystem=ledger.storage.filesystem,
+            failure_config=_no_repetition(),
+            callbacks=[reports],
+        ),
+    )
+
+
+def _no_repetition() -> ray.train.FailureConfig:
+    """Each attempt is made here, with as many workers as fit by then: of Ray's own limits each is 0.
+
+    Their number grows from release to release; that of preemptions, where there is one, has no bound by default.
+    """
+    limits: dict[str, Any] = {each.name: 0 for each in fields(ray.train.FailureConfig) if each.name.startswith("max_")}
+    return ray.train.FailureConfig(**limits)
+
+
+def _train(config: dict[str, Any]) -> None:
+    """The recipe, in each Ray Train worker; the first writes the result, which is what finishes the trial."""
+    signature, study = config["signature"], config["study"]
+    require_visible(study.ledger)
+    # When the Tune actor is killed nobody but the driver removes the group, which keeps its resources.
+    group = get_current_placement_group()
+    ray.train.report({"placement_group": group.id.hex() if group else ""})
+    context, resources = ray.train.get_context(), study.resources
+    workers = context.get_world_size()
+    run = StoredRun(
+        study.ledger,
+        signature,
+        attempt=attempt(
+            host=socket.gethostname(),
+            hardware=_hardware(),
+            workers=workers,
+            gpus=workers * resources.gpus,
+            commit=study.commit,
+        ),
+        rank=context.get_world_rank(),
+        lease=study.lease,
+        told=_tell,
+    )
+    reports = run.history.reports
+    _tell({"step": reports[-1]["step"] if reports else 0})
+    run.finish(load(study.ledger.description(signature)).run(run))
+
+
+def _tell(metrics: Mapping[str, float]) -> None:
+    ray.train.report({"reported": dict(metrics)})
+
+
+def _hardware() -> str:
+    prefix = "accelerator_type:"
+    here = ray.get_runtime_context().get_node_id()
+    for node in ray.nodes():
+        if node["NodeID"] == here:
+            for name in node["Resources"]:
+                if name.startswith(prefix):
+                    return name.removeprefix(prefix)
+    return provenance.processor()
+
+
+def _full(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _losses(error: BaseException) -> Mapping[int, BaseException]:
+    """Why training failed, by rank; rank -1 for what was no worker's doing."""
+    if isinstance(error, ray.train.WorkerGroupError) and error.worker_failures:
+        return error.worker_failures
+    return {-1: getattr(error, "controller_failure", error)}
+
+
+def _of_ray(error: BaseException) -> bool:
+    """Whether an error is Ray's own, such as the loss of a worker: most of its classes have no public name."""
+    return isinstance(error, RayError) or type(error).__module__.partition(".")[0] == "ray"

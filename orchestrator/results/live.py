@@ -1,0 +1,182 @@
+"""The study as a live table of cells in a terminal."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from orchestrator.study.estimates import Estimates, duration, makespan
+from orchestrator.study.events import Narrator
+from orchestrator.study.layout import Layout
+from orchestrator.study.ledger import Result
+from orchestrator.study.sweep import Sweep, Trial
+
+STYLES = {"running": "bold", "starting": "yellow", "preparing": "yellow", "failed": "red", "finished": "green"}
+
+
+@dataclass
+class Cell:
+    """Where a trial stands."""
+
+    state: str = "queued"
+    step: int = 0
+    steps: int = 0
+    value: float | None = None
+    begun: float = 0.0
+    """When it was started, by this process's clock."""
+    resumed: int | None = None
+    """Its first step that was heard of."""
+    reported: float = 0.0
+
+    def text(self) -> Text:
+        """In at most 11 characters."""
+        value = "" if self.value is None else f"{self.value:.1f}" if self.value < 10 else f"{self.value:.0f}"
+        if self.state == "running":
+            return Text(f"{_short(self.step)}/{_short(self.steps)} {value}".rstrip(), STYLES["running"])
+        if self.state == "finished" and self.value is not None:
+            return Text(f"{self.value:.2f}", STYLES["finished"])
+        return Text(self.state, STYLES.get(self.state, "dim"))
+
+
+class LiveTable(Narrator):
+    """What is queued, preparing, running, finished and failed, by row and column of the study's table.
+
+    A context manager: the table is on the screen while it is open. Lines of what ended scroll above it.
+    """
+
+    def __init__(self, console: Console, layout: Layout, sweep: Sweep, results: Mapping[str, Result]) -> None:
+        """`results` are those of earlier submissions."""
+        trials = sweep.trials
+        super().__init__(console, sweep.metric, len(trials), len(results))
+        self.layout, self.estimates = layout, Estimates.of(sweep.axes[0], trials, results)
+        self.cells: dict[str, Cell] = {}
+        self.trial_of = {trial.signature: trial for trial in trials}
+        self.places: dict[tuple[Any, str], list[str]] = {}
+        for trial in trials:
+            self.cells[trial.signature] = Cell(steps=trial.recipe.steps)
+            column = next((c.heading for c in layout.columns if c.holds(trial)), "other")
+            self.places.setdefault((trial.fields[layout.rows], column), []).append(trial.signature)
+            if trial.signature in results:
+                self._end(trial, results[trial.signature])
+        self.live = Live(get_renderable=self.render, console=console, refresh_per_second=2, transient=True)
+
+    def __enter__(self) -> "LiveTable":
+        self.live.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.live.stop()
+
+    def preparing(self, trial: Trial) -> None:
+        """See `Listener`."""
+        self.cells[trial.signature].state = "preparing"
+
+    def started(self, trial: Trial) -> None:
+        """See `Listener`."""
+        cell = self.cells[trial.signature]
+        cell.state, cell.begun, cell.resumed = "starting", time.monotonic(), None
+
+    def reported(self, trial: Trial, metrics: Mapping[str, float]) -> None:
+        """See `Listener`."""
+        cell = self.cells[trial.signature]
+        cell.state, cell.step, cell.reported = "running", int(metrics["step"]), time.monotonic()
+        if cell.resumed is None:
+            cell.resumed, cell.begun = cell.step, time.monotonic()
+        cell.value = metrics.get(f"valid_{self.metric}", cell.value)
+
+    def ended(self, trial: Trial, result: Result) -> None:
+        """See `Listener`."""
+        self._end(trial, result)
+        super().ended(trial, result)
+
+    def paused(self, trial: Trial, reason: str) -> None:
+        """See `Listener`."""
+        self.cells[trial.signature].state = "paused"
+        super().paused(trial, reason)
+
+    def render(self) -> RenderableType:
+        """The table, with a line of counts and the time left."""
+        columns = list(dict.fromkeys([*(c.heading for c in self.layout.columns), *(c for _, c in self.places)]))
+        columns = [column for column in columns if any(c == column for _, c in self.places)]
+        if 10 + 13 * len(columns) > self.console.width:
+            return Group(*self._running_lines(), self._summary())
+        table = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
+        table.add_column("")
+        for column in columns:
+            table.add_column(column.replace(" λ", "\nλ"), justify="right", min_width=8, max_width=11)
+        rows = list(dict.fromkeys(row for row, _ in self.places))
+        room = self.console.height - 4  # two lines of headings, a rule, and the summary
+        fitting = len(rows) if len(rows) <= room else max(1, room - 1)
+        # A study that is higher than the screen shows the rows in which something happens.
+        shown = sorted(rows, key=lambda row: not self._active(row))[:fitting]
+        for row in [row for row in rows if row in shown]:
+            table.add_row(str(row), *(self._cell(self.places.get((row, column), [])) for column in columns))
+        hidden = [Text(f"and {len(rows) - len(shown)} more", "dim")] if len(shown) < len(rows) else []
+        return Group(table, *hidden, self._summary())
+
+    def _cell(self, signatures: Sequence[str]) -> Text:
+        if len(signatures) > 1:  # seeds
+            done = sum(self.cells[s].state == "finished" for s in signatures)
+            busy = any(self.cells[s].state in ("running", "starting") for s in signatures)
+            return Text(
+                f"{done} of {len(signatures)}", STYLES["running" if busy else "finished"] if done or busy else "dim"
+            )
+        return self.cells[signatures[0]].text() if signatures else Text("")
+
+    def _active(self, row: Any) -> bool:
+        states = {self.cells[s].state for (r, _), signatures in self.places.items() if r == row for s in signatures}
+        return bool(states & {"running", "starting", "preparing"})
+
+    def _running_lines(self) -> list[Text]:
+        busy = [s for s, cell in self.cells.items() if cell.state in ("running", "starting")]
+        lines = [Text(f"{self.trial_of[s].label}: ") + self.cells[s].text() for s in busy]
+        return lines[: max(1, self.console.height - 4)]
+
+    def _summary(self) -> Text:
+        states = [cell.state for cell in self.cells.values()]
+        counts = [
+            f"{states.count(state)} {state}"
+            for state in ("queued", "preparing", "starting", "running", "finished", "stopped", "failed", "paused")
+            if state in states
+        ]
+        left = self._left()
+        text = ", ".join(counts) + (f"; about {duration(left)} left" if left else "")
+        return Text(text, no_wrap=True, overflow="ellipsis")
+
+    def _left(self) -> float | None:
+        """Seconds until all is done, by what was finished and how fast the running trials are."""
+        now = time.monotonic()
+        rates = [
+            (cell.reported - cell.begun) / (cell.step - cell.resumed)
+            for cell in self.cells.values()
+            if cell.resumed is not None and cell.step > cell.resumed
+        ]
+        rate = sum(rates) / len(rates) if rates else None
+        running, waiting = [], []
+        for signature, cell in self.cells.items():
+            if cell.state in ("finished", "stopped", "failed", "paused"):
+                continue
+            whole = self.estimates.seconds(self.trial_of[signature]) or (rate and rate * cell.steps)
+            if whole is None:
+                return None
+            done = whole * cell.step / max(1, cell.steps)
+            if cell.state == "running":
+                done += now - cell.reported
+            (running if cell.state in ("running", "starting") else waiting).append(max(0.0, whole - done))
+        # How many run at once is seen, not known.
+        return makespan([*running, *sorted(waiting, reverse=True)], len(running)) if running else None
+
+    def _end(self, trial: Trial, result: Result) -> None:
+        cell = self.cells[trial.signature]
+        cell.state, cell.value = result.status, result.metrics.get(f"test_{self.metric}")
+
+
+def _short(steps: int) -> str:
+    return str(steps) if steps < 1000 else f"{steps / 1000:.2g}k" if steps < 10_000 else f"{steps / 1000:.0f}k"

@@ -1,0 +1,12 @@
+"""The forms of a table, each made of the same `Table`."""
+
+from collections.abc import Callable
+
+from orchestrator.results.rendering.csv import comma
+from orchestrator.results.rendering.latex import latex
+from orchestrator.results.rendering.markdown import markdown
+from orchestrator.results.rendering.page import html
+from orchestrator.results.tables import Table
+
+FORMS: dict[str, Callable[[Table], str]] = {"md": markdown, "tex": latex, "csv": comma, "html": html}
+"""By the ending of the file's name."""

@@ -1,0 +1,1 @@
+"""What a study is and what is known of it: its recipes, its ledger on a storage, who may write there, its plan."""

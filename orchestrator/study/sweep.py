@@ -1,0 +1,269 @@
+"""What a study is: recipes, each with the signature that is its name for ever."""
+
+import importlib
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
+
+
+class Preparation(Protocol):
+    """Something that several trials share, built once by whoever asks first."""
+
+    accelerated: ClassVar[bool]
+    """Whether a GPU makes it faster."""
+
+    def build(self) -> Path:
+        """Make it, unless it is there."""
+        ...
+
+    def summary(self) -> str:
+        """One line on what was made."""
+        ...
+
+    def model_dump_json(self) -> str:
+        """Its fields."""
+        ...
+
+    def type_name(self) -> str:
+        """`module:Class`, from which any process can load it."""
+        ...
+
+
+class Recipe(Protocol):
+    """All that the orchestrator knows of a recipe: frozen data that runs itself."""
+
+    def type_name(self) -> str:
+        """`module:Class`, from which any process can load it."""
+        ...
+
+    def signature(self) -> str:
+        """The name for ever of what it makes, from its type and its identity."""
+        ...
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the result."""
+        ...
+
+    def preparations(self) -> Sequence[Preparation]:
+        """What must be built before `run`, in this order."""
+        ...
+
+    def run(self, run: Any) -> dict[str, float]:
+        """Train and test."""
+        ...
+
+    def probe(self) -> Mapping[str, float]:
+        """What one training step takes on this device: `seconds`; and the model's `parameters`."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """Of training."""
+        ...
+
+    def model_dump(self) -> dict[str, Any]:
+        """Its fields."""
+        ...
+
+
+R = TypeVar("R")
+
+
+def grid(recipe: R, axes: Mapping[str, Sequence[Any]]) -> list[R]:
+    """`recipe` once for each combination of the values of `axes`, whose names are dotted paths of fields."""
+    recipes = []
+    for values in itertools.product(*axes.values()):
+        fields = recipe.model_dump()  # pyright: ignore[reportAttributeAccessIssue]
+        for path, value in zip(axes, values, strict=True):
+            *parents, name = path.split(".")
+            target = fields
+            for parent in parents:
+                target = target[parent]
+            if name not in target:
+                raise ValueError(f"An axis must be a field of the recipe, but {path!r} is none.")
+            target[name] = value
+        recipes.append(type(recipe).model_validate(fields))  # pyright: ignore[reportAttributeAccessIssue]
+    return recipes
+
+
+@dataclass(frozen=True)
+class StoredTrial:
+    """A trial as a study's ledger describes it, to whoever cannot load its recipe."""
+
+    signature: str
+    label: str
+    fields: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, signature: str, description: Mapping[str, Any]) -> "StoredTrial":
+        """From what `Trial.describe` gave; one that an older version wrote has no label."""
+        return cls(signature, description.get("label", signature), dict(_flatten(description["fields"], "")))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One recipe of a study."""
+
+    recipe: Recipe
+
+    @cached_property
+    def signature(self) -> str:
+        """The trial's name."""
+        return self.recipe.signature()
+
+    @property
+    def label(self) -> str:
+        """What a person calls it."""
+        return str(self.recipe)
+
+    @cached_property
+    def fields(self) -> dict[str, Any]:
+        """The recipe's fields by dotted path."""
+        return dict(_flatten(json.loads(self.recipe.model_dump_json()), ""))  # pyright: ignore
+
+    @cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """Of its data and its models, by dotted path."""
+        identity = _flatten(json.loads(json.dumps(self.recipe.identity())), "")
+        return {path: value for path, value in identity if path.rpartition(".")[2] == "fingerprint"}
+
+    def describe(self) -> dict[str, Any]:
+        """JSON from which `load` makes the recipe again, in a process that has imported nothing yet."""
+        fields = json.loads(self.recipe.model_dump_json())  # pyright: ignore
+        return {"type": self.recipe.type_name(), "label": self.label, "fields": fields}
+
+
+AnyTrial = Trial | StoredTrial
+"""What tables and reports ask of a trial, its signature, label and fields, they ask of either."""
+
+
+def load(description: dict[str, Any]) -> Recipe:
+    """The recipe that `Trial.describe` described."""
+    module, name = description["type"].split(":")
+    return getattr(importlib.import_module(module), name).model_validate(description["fields"])
+
+
+def _parent(path: str) -> str:
+    return path.rpartition(".")[0]
+
+
+def _flatten(value: Any, path: str) -> list[tuple[str, Any]]:
+    if isinstance(value, dict):
+        return [item for k, v in value.items() for item in _flatten(v, f"{path}.{k}" if path else k)]
+    return [(path, value)]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one trial takes of the cluster."""
+
+    workers: int = 1
+    cpus: float = 1
+    """Of each worker."""
+    gpus: float = 0
+    """Of each worker; a fraction shares a GPU between trials."""
+    most_workers: int | None = None
+    """Elastic trials start with `workers` and grow to this many where there is room."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("workers", 1), ("cpus", 0), ("gpus", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"`{name}` must be at least {least}, but is {getattr(self, name)} instead.")
+        if self.most_workers is not None and self.most_workers < self.workers:
+            raise ValueError(
+                f"`most_workers` must be at least `workers`, which is {self.workers}, "
+                f"but is {self.most_workers} instead."
+            )
+
+    def __str__(self) -> str:
+        each = " and ".join(f"{amount:g} {name}" for name, amount in self.per_worker().items() if amount)
+        most = f" to {self.most_workers}" if self.most_workers else ""
+        return f"{self.workers}{most} × ({each or 'nothing'})"
+
+    def fitting(self, free: Mapping[str, float], most: int) -> int:
+        """Workers that fit into what is free: at least `workers`, at most `most`."""
+        room = [int(free.get(name, 0) / amount + 1e-6) for name, amount in self.per_worker().items() if amount]
+        return max(self.workers, min([most, *room]))
+
+    def per_worker(self) -> dict[str, float]:
+        """In Ray's words."""
+        return {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A named study."""
+
+    name: str
+    recipes: Sequence[Recipe]
+    resources: Resources = Resources()
+    axes: Sequence[str] = field(kw_only=True)
+    """Fields, by dotted path, in which its trials may differ; the first tells apart what is never compared, whose data
+    may change: what they gave before is then replaced."""
+    metric: str = "cer"
+    """What a trial is judged by, in percent: `valid_<metric>` in its reports, `test_<metric>` in its result."""
+
+    @cached_property
+    def trials(self) -> tuple[Trial, ...]:
+        """Its trials; recipes of one signature are one trial.
+
+        Raises ValueError when they differ in what is no axis: a table would set side by side what is not comparable.
+        """
+        trials = tuple({trial.signature: trial for trial in map(Trial, self.recipes)}.values())
+        seen: dict[str, tuple[Any, Trial]] = {}
+        for trial in trials:
+            found = self._beside_axes(trial)
+            lacking = {path: None for path in seen.keys() - found.keys() if not self._of_a_kind(path)}
+            for path, value in sorted((found | lacking).items()):
+                if path not in seen and trial is not trials[0] and not self._of_a_kind(path):
+                    seen[path] = None, trials[0]
+                other, first = seen.setdefault(path, (value, trial))
+                if value != other:
+                    raise ValueError(
+                        f"The recipes of a study must differ in its axes alone, {', '.join(self.axes)}, but {path!r} "
+                        f"is {other!r} in {first.label!r} and {value!r} in {trial.label!r}."
+                    )
+        return trials
+
+    def _of_a_kind(self, path: str) -> bool:
+        """Whether a field may be there for some trials only: an axis chooses between types that have other fields."""
+        return any(path.startswith(axis.removesuffix("kind")) for axis in self.axes if axis.endswith(".kind"))
+
+    @cached_property
+    def common(self) -> dict[str, Any]:
+        """What decides the results of all its trials alike, by dotted path: their identity but for the axes.
+
+        The fingerprint of a config with an axis in it goes with that axis, see `models`.
+        """
+        everything = [self._beside_axes(trial) for trial in self.trials]
+        return {path: value for found in everything for path, value in found.items() if value is not None}
+
+    def _beside_axes(self, trial: Trial) -> dict[str, Any]:
+        identity = dict(_flatten(json.loads(json.dumps(trial.recipe.identity())), ""))
+        beside = {f"{_parent(axis)}.fingerprint" for axis in self.axes}
+        return {"type": trial.recipe.type_name()} | {
+            path: value
+            for path, value in identity.items()
+            if path not in beside and not any(path == axis or path.startswith(f"{axis}.") for axis in self.axes)
+        }
+
+    @cached_property
+    def models(self) -> dict[str, str]:
+        """The fingerprints beside axes other than the first, by dotted path and the values of those axes."""
+        found = {}
+        parents = dict.fromkeys(_parent(axis) for axis in self.axes[1:])
+        for trial in self.trials:
+            for parent in parents:
+                if (fingerprint := trial.fingerprints.get(f"{parent}.fingerprint")) is not None:
+                    values = [trial.fields.get(axis) for axis in self.axes if _parent(axis) == parent]
+                    which = ", ".join(str(value) for value in values if value is not None)
+                    found[f"{parent}.fingerprint ({which})"] = fingerprint
+        return found
+
+    def preparations(self, trial: Trial) -> list[Preparation]:
+        """What a trial needs, in order."""
+        return list(trial.recipe.preparations())
