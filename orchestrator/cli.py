@@ -50,7 +50,7 @@ Flag = tyro.conf.FlagCreatePairsOff
 
 
 class StudyOptions(BaseModel):
-    """Where a study runs and what it leaves behind."""
+    """The options of a study: where it runs, and what it leaves behind."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
@@ -248,7 +248,7 @@ def _state(
 
 
 def _settled(result: Result | None, options: StudyOptions, *, final: bool = False) -> bool:
-    """Whether a trial with this result is left as it is; or, at the end, whether that is what was wanted."""
+    """Whether a trial with this result is left as it is, or, at the end (`final`), has what was wanted of it."""
     if result is None:
         return False
     if result.status == "failed":

@@ -1,4 +1,4 @@
-"""Where a study lives: a folder that all nodes share, or an object store's URL; files appear whole or not at all.
+"""The place of a study: a folder that all nodes share, or an object store's URL; files appear whole or not at all.
 
 What is one step to every other process, and what is not:
 
@@ -104,7 +104,7 @@ class Storage:
         return data.decode(errors="replace")
 
     def read_all(self, names: Sequence[str]) -> list[str | None]:
-        """Many small files, side by side where each is a request."""
+        """The texts of many small files, as `read` gives them; read side by side where each is a request."""
         if self.local:
             return [self.read(name) for name in names]
         with ThreadPoolExecutor(AT_ONCE) as pool:

@@ -29,9 +29,9 @@ LOOK = 5
 PASSING = {ErrorCode.Name(code) for code in (INTERNAL_ERROR, REQUEST_LIMIT_EXCEEDED, TEMPORARILY_UNAVAILABLE)}
 """MLflow's error codes for what may be over soon; a lost connection and a locked database are among them."""
 PASSING_STATUSES = {408, 429, *range(500, 600)}
-"""HTTP's, by which files travel: a request timed out, too many of them, or trouble of the server's own."""
+"""HTTP's status codes for it, where files travel: a request timed out, too many of them, a server in trouble."""
 PASSING_OF_SQLITE = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN")
-"""SQLite's, of a database file: MLflow calls all that SQLite refuses temporarily unavailable."""
+"""SQLite's names for it begin like these. MLflow calls all that SQLite refuses temporarily unavailable."""
 LONGEST = 300
 """Characters that are repeated of another program's message."""
 
