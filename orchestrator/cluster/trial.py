@@ -2,19 +2,19 @@
 
 The way of one metric from a worker to MLflow, through five processes:
 
-    first worker          StoredRun.report ──▶ history.json on the study's storage ──────────────────┐
+    first worker          StoredRun.report ──▶ history.json on the study's storage ─────────────────┐
                              │ _tell: ray.train.report                                              │
-    Train's controller    Reports.after_report, once all workers have reported                       │
+    Train's controller    Reports.after_report, once all workers have reported                      │
                              │ Reports.put                                                          │
     the queue's actor        │                                                                      │
                              │ Reports.get                                                          │
-    Tune actor            _fit: ray.tune.report                                                      │
+    Tune actor            _fit: ray.tune.report                                                     │
                              │                                                                      │
-    driver                Tune's loop ──▶ RowsApart.on_trial_result, which may stop the trial        │
-                             └──▶ StudyCallback.on_trial_result ──▶ Listeners ──▶ the terminal       │
+    driver                Tune's loop ──▶ RowsApart.on_trial_result, which may stop the trial       │
+                             └──▶ StudyCallback.on_trial_result ──▶ Listeners ──▶ the terminal      │
                                                                        │                            │
                                                                     Tracker.reported: a task        │
-                                                                       └──▶ thread "mlflow" ◀────────┘
+                                                                       └──▶ thread "mlflow" ◀───────┘
                                                                                └──▶ MLflow
 
 The terminal and the scheduler get what came through all processes, and miss what was under way in one that was
