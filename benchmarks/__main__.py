@@ -46,7 +46,7 @@ BENCHMARKS = {module.__name__.rpartition(".")[2]: module.measure for module in M
 LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "numpy", "pyarrow", "soundfile", "soxr")
 WIDTH = 80
 BUSY = 1.0
-"""Mean length of the queue for processors in the last minute, from which on it is said."""
+"""Mean length of the queue for processors in the last minute, above which a warning is printed."""
 
 
 def main(
@@ -103,7 +103,7 @@ def main(
 
 
 def table(found: Sequence[Measurement], repeats: int) -> Table:
-    """A line per claim."""
+    """The table of all measurements, a row for each claim."""
     made = Table(title=f"Medians of {repeats} repeats, with their range, on {hardware()}", expand=True, show_lines=True)
     for heading in ("claim", "peer"):
         made.add_column(heading, ratio=1, overflow="fold")
@@ -118,7 +118,7 @@ def table(found: Sequence[Measurement], repeats: int) -> Table:
 
 
 def value(measurement: Measurement) -> str:
-    """Median and range, or that there is none."""
+    """The median and the range of a measurement, in words, or that it was not measured."""
     if measurement.median is None:
         return "not measured"
     low, high, unit = min(measurement.repeats), max(measurement.repeats), measurement.claim.unit
@@ -126,7 +126,7 @@ def value(measurement: Measurement) -> str:
 
 
 def document(found: Sequence[Measurement], took: dict[str, float]) -> str:
-    """All of it as JSON."""
+    """All measurements as JSON, with the device, the versions and the seconds that each benchmark `took`."""
     rows: list[dict[str, Any]] = [
         {**asdict(m.claim), "repeats": m.repeats, "median": m.median, "met": m.met, "note": m.note} for m in found
     ]

@@ -28,7 +28,7 @@ CLAIMS = {"cuda": on(CLAIM, "GPU", 20), "cpu": on(CLAIM, "CPU", 3)}
 
 @dataclass(frozen=True)
 class Size:
-    """Of the batch; by default that of the claim."""
+    """The sizes of the batch; by default those of the claim."""
 
     utterances: int = 12
     frames: int = 499
@@ -36,7 +36,7 @@ class Size:
     teacher: int = 768
     vocabulary: int = 40
     characters: int = 90
-    """In each transcript: of each a run of two frames, between blanks."""
+    """Characters of each transcript, each a run of two frames, between blanks."""
     tokens: int = 25
     times: int = 2
     """Calls in one repeat."""
@@ -54,7 +54,7 @@ class FrameByFrame(nn.Module):
         self.projection, self.dropped, self.unbound = projection, dropped, unbound
 
     def forward(self, student: Sequences, teacher: Sequences, labels: Tensor) -> Tensor:
-        """See `AlignedRegressionLoss.forward`."""
+        """The losses, (batch,), as of `AlignedRegressionLoss`, whose arguments these are."""
         losses = []
         for b in range(len(labels)):
             hidden = student.values[b, : int(student.lengths[b])].float()
@@ -98,7 +98,7 @@ def example(size: Size, where: torch.device) -> tuple[Sequences, Sequences, Tens
 
 
 def arms(size: Size, where: torch.device) -> dict[str, Arm]:
-    """All of them on one batch. Raises ValueError when they do not agree."""
+    """Our loss and the two loops, all on one batch. Raises ValueError when they do not agree."""
     batch = example(size, where)
     dropped = (size.vocabulary - 1, size.vocabulary - 2)
     ours = AlignedRegressionLoss(AlignedRegression(), size.student, size.teacher, dropped).to(where)
@@ -122,7 +122,7 @@ def arms(size: Size, where: torch.device) -> dict[str, Arm]:
 
 
 def measure(repeats: int, size: Size | None = None) -> list[Measurement]:
-    """On the device at hand."""
+    """Measure on the device at hand."""
     size, where = size or Size(), device()
     costs = alternate(arms(size, where), repeats)
     each = ", ".join(f"{name} {1000 * median(values) / size.times:.1f}" for name, values in costs.items())

@@ -1,4 +1,4 @@
-"""What the evaluations that choose the best checkpoint add to a trial of the paper's.
+"""The time that choosing the best checkpoint, by evaluations, adds to a trial of the paper's.
 
 The claim: at most 5 % of a trial. A trial has 20 000 steps and an evaluation every 2 000 (§3.4), of 24 clips (the
 released code), and here a validation split of 5 000 clips as long as those that are trained on.
@@ -29,7 +29,7 @@ SECONDS = {"cuda": 240.0, "cpu": 60.0}
 
 
 def measure(repeats: int, size: Size | None = None) -> list[Measurement]:
-    """On the device at hand."""
+    """Measure on the device at hand."""
     size = size or SIZES[device().type]
     trial = Optimisation()
     trained = trial.steps * ByCount().utterances

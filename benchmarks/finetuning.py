@@ -30,7 +30,7 @@ SIZES = {"cuda": Size(XLSR_LARGE, 2400, 24, 25), "cpu": Size(SMALL, 192, 6, 8)}
 
 
 def measure(repeats: int, size: Size | None = None) -> list[Measurement]:
-    """On the device at hand."""
+    """Measure on the device at hand."""
     size = size or SIZES[device().type]
     with scratch() as folder:
         material = Material.of(folder, size.shape, clips=size.clips, batch=size.batch, steps=size.steps)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table as RichTable
+from typing_extensions import override
 
 from orchestrator.local import LocalRunner
 from orchestrator.printing import escape_output
@@ -40,7 +41,7 @@ from trainables.students.ctc import CTCStudent, Pretrained, Scratch
 from trainables.teachers.language_model import LanguageModel
 
 TARGET = 2.0
-"""Seconds, for each of the driver's own parts."""
+"""Seconds that each of the driver's own parts may take."""
 GROWTH = 10.0
 """MiB that the driver may grow by between a tenth of the results and all of them."""
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -49,12 +50,12 @@ WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 class NoOp(Toy):
     """A cell that is finished when it has begun."""
 
+    @override
     def preparations(self) -> tuple[Preparation, ...]:
-        """None."""
         return ()
 
+    @override
     def run(self, run: Run) -> dict[str, float]:
-        """Its result."""
         return {"step": float(self.length), "test_cer": 50 + self.weight}
 
 
@@ -66,7 +67,7 @@ class Clock:
 
     @contextlib.contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        """Of the block."""
+        """Measure the block, under this name."""
         begun = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - begun, 3)
@@ -79,8 +80,8 @@ class Memory(Listener):
         self.cells, self.done = cells, 0
         self.seen: dict[int, float] = {}
 
+    @override
     def ended(self, trial: Trial, result: Result) -> None:
-        """See `Listener`."""
         self.done += 1
         if self.done % max(1, self.cells // 10) == 0:
             pages = int(Path("/proc/self/statm").read_text().split()[1])
@@ -105,7 +106,7 @@ def distillation(base: DistillL2S, cells: int) -> Sweep:
 
 
 def tiny(folder: Path) -> DistillL2S:
-    """A cell on tones and models of a few thousand weights, of which only the digests are read."""
+    """A cell on tones and models of a few thousand weights, whose digests alone are read."""
     for language in LANGUAGES:
         testing.corpus(folder / "release", language, sizes=(4, 2, 2))
     return DistillL2S(
@@ -116,7 +117,7 @@ def tiny(folder: Path) -> DistillL2S:
 
 
 def plan(sweep: Sweep, storage: Storage) -> list[Trial]:
-    """What a submission does before it runs anything: desired minus finished, in the order in which it would run."""
+    """All that a submission does before it runs anything: the trials, desired minus finished, in their order."""
     ledger = Ledger.of(storage, sweep)
     results = ledger.results([trial.signature for trial in sweep.trials])
     missing = [trial for trial in sweep.trials if trial.signature not in results]
@@ -127,7 +128,7 @@ def plan(sweep: Sweep, storage: Storage) -> list[Trial]:
 def measure(
     kind: str, make: Callable[[], Sweep], layout: Layout, storage: Storage, run: Callable[[Sweep, Ledger], None]
 ) -> dict[str, float]:
-    """Seconds of each part of a study whose trials `run` gives results."""
+    """Seconds of each of the driver's parts, in a study whose trials get their results from `run`."""
     clock = Clock()
     with clock(f"{kind}: grid of recipes"):
         sweep = make()
@@ -153,7 +154,7 @@ def measure(
 
 
 def report(cells: int, seconds: Mapping[str, float], memory: Mapping[int, float], writing: float) -> bool:
-    """Print all of it; whether every target was met."""
+    """Print what was measured; returns whether every target was met."""
     table = RichTable("part", "measured", "target", "", title=f"{cells} cells")
     for name, value in seconds.items():
         table.add_row(name, f"{value:.2f} s", f"{TARGET:g} s", "met" if value <= TARGET else "MISSED")
@@ -171,7 +172,7 @@ def report(cells: int, seconds: Mapping[str, float], memory: Mapping[int, float]
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure; 1 when a target was missed."""
+    """Measure. Returns the exit code: 1 when a target was missed."""
     cells = int(arguments[0]) if arguments else 1000
     memory = Memory(cells)
     clock = Clock()

@@ -30,7 +30,7 @@ SIZES = {"cuda": Size(XLSR_LARGE, 480, 24, 20), "cpu": Size(SMALL, 96, 8, 12)}
 
 
 def measure(repeats: int, size: Size | None = None) -> list[Measurement]:
-    """On the device at hand."""
+    """Measure on the device at hand."""
     size = size or SIZES[device().type]
     padding = tuple(100 * padded(CORPUS, seed) for seed in range(repeats))
     waited, saved = waiting(repeats, size)
@@ -42,7 +42,7 @@ def measure(repeats: int, size: Size | None = None) -> list[Measurement]:
 
 
 def waiting(repeats: int, size: Size) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Percent of `fit`'s time in which it waits, and what it saves where nothing is left to load.
+    """Percent of its time that `fit` waits, and percent that it saves where nothing is left to load.
 
     The latter is below 0 where chance has it so: both take nearly the same.
     """
@@ -66,7 +66,7 @@ def waiting(repeats: int, size: Size) -> tuple[tuple[float, ...], tuple[float, .
 
 
 def padded(clips: int, seed: int) -> float:
-    """Share of an epoch's samples that are padding."""
+    """The share of an epoch's samples that are padding."""
     seconds, batching = lengths(clips, seed), ByCount(utterances=24)
     batches = islice(global_batches(seconds, batching, seed), -(-clips // batching.utterances))
     return 1 - seconds.sum() / sum(float(len(batch) * np.max(seconds[batch])) for batch in batches)

@@ -1,4 +1,4 @@
-"""What a corpus of a million utterances costs before and after its clips are decoded.
+"""The costs of a corpus of a million utterances, before and after its clips are decoded.
 
 The claims: at most 2 GB of memory for a manifest of 1 000 000 rows, and time that grows as the rows do: 10 times as
 long for 10 times as many, at most 12 with what a machine adds to it.
@@ -40,7 +40,7 @@ class Size:
 
 
 def measure(repeats: int, size: Size | None = None) -> list[Measurement]:
-    """Each in processes of their own."""
+    """Measure each release in processes of their own."""
     size = size or Size()
     found: dict[int, list[dict[str, float]]] = {size.rows: [], size.fewer: []}
     with scratch() as folder:
@@ -65,7 +65,7 @@ def measure(repeats: int, size: Size | None = None) -> list[Measurement]:
 
 
 def made(folder: Path, rows: int) -> None:
-    """A release of so many rows whose clips are empty files, and what its preparation would be like."""
+    """Make a release of so many rows, its clips empty files, and a prepared split as it would lie there."""
     from trainables.corpora.prepared import SCHEMA
 
     random = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""What the benchmarks train: noise of the lengths that Common Voice's clips have, and models with random weights."""
+"""The benchmarks' material: noise of the lengths that Common Voice's clips have, models with random weights."""
 
 import os
 import tempfile
@@ -13,6 +13,7 @@ import soundfile
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, Wav2Vec2Config, Wav2Vec2Model
+from typing_extensions import override
 
 from benchmarks.ratios import device
 from trainables.batch import Batch
@@ -53,16 +54,16 @@ class Shape:
 
 
 XLSR_LARGE = Shape(24, 1024, 512, 12, 768)
-"""The paper's two (§3.2, §3.3)."""
+"""The paper's student and teacher (§3.2, §3.3)."""
 SMALL = Shape(6, 384, 64, 12, 384)
-"""For CPUs: of the miniature's width, and light in the convolutions, which nobody here could make quicker."""
+"""A student for CPUs: the miniature's width, and light convolutions, which nobody here could make quicker."""
 HEAD = 64
 """Features of an attention head."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """Of a repeat."""
+    """The sizes of a repeat."""
 
     shape: Shape
     clips: int
@@ -72,7 +73,7 @@ class Size:
 
 @contextmanager
 def environment(**variables: str) -> Iterator[None]:
-    """Environment variables, and those that were there put back."""
+    """Set environment variables for a block, and put back those that were there."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -93,7 +94,7 @@ def scratch() -> Iterator[Path]:
 
 
 def lengths(clips: int, seed: int = 0) -> np.ndarray:
-    """Seconds of so many clips."""
+    """The seconds of so many clips, (clips,)."""
     drawn = np.random.default_rng(seed).lognormal(np.log(MEDIAN), SPREAD, clips)
     return np.clip(drawn, SHORTEST, LONGEST)
 
@@ -121,7 +122,7 @@ def release(root: Path, clips: int, *, suffix: str = "wav", rate: int = SAMPLE_R
 
 
 def student(folder: Path, shape: Shape) -> Path:
-    """A speech encoder as a checkpoint."""
+    """Make a speech encoder's checkpoint."""
     config = Wav2Vec2Config(
         hidden_size=shape.width, num_hidden_layers=shape.layers, num_attention_heads=max(1, shape.width // HEAD),
         intermediate_size=4 * shape.width, conv_dim=(shape.convolutions,) * 7, feat_extract_norm="layer",
@@ -133,7 +134,7 @@ def student(folder: Path, shape: Shape) -> Path:
 
 
 def teacher(folder: Path, shape: Shape, sentences: list[str]) -> Path:
-    """A text encoder as a checkpoint, to which each word of `sentences` is one token."""
+    """Make a text encoder's checkpoint; each word of `sentences` is one token."""
     pieces = ["<s>", "</s>", "<unk>", "<pad>", *sorted({word for sentence in sentences for word in sentence.split()})]
     tokenizer = Tokenizer(models.WordLevel({piece: i for i, piece in enumerate(pieces)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -186,11 +187,11 @@ class Material:
         return self.recipe.model_copy(update={"weight": weight}).task(self.vocabulary, self.train.texts)
 
     def loader(self, weight: float) -> Loader:
-        """What gives it batches, with the teacher's features where λ is not 0."""
+        """The loader of the training split's batches, with the teacher's features where λ is not 0."""
         return Loader(self.train, self.vocabulary, self.features if weight else None, self.recipe.masking)
 
     def batches(self, weight: float, seed: int, world: World) -> Callable[[int], Iterator[list[Batch]]]:
-        """What `fit` trains on."""
+        """The micro-batches of one worker from a step on, as `fit` takes them."""
         optimisation, loader = self.recipe.optimisation, self.loader(weight)
         mine = optimisation.shares_of(world.rank, world.size)
         return lambda step: loader.training(
@@ -203,7 +204,7 @@ class Material:
         return World(0, 1, device())
 
     def bfloat16(self) -> bool:
-        """Whether this device trains in it."""
+        """Whether the device at hand trains in bfloat16."""
         with self.world().precision(self.recipe.optimisation.precision):
             return torch.is_autocast_enabled(device().type)
 
@@ -222,7 +223,7 @@ class Material:
         batches: Callable[[int], Iterator[list[Batch]]],
         world: World | None = None,
     ) -> dict[str, float]:
-        """What `fit` reports of these batches, its speeds until its one evaluation begins."""
+        """The metrics that `fit` reports of these batches; its speeds until its one evaluation begins."""
         reported = Reports()
         fit(
             task, train=batches, valid=lambda: islice(self.loader(0).evaluation(seconds=10, rank=0, world_size=1), 1),
@@ -237,13 +238,15 @@ class Reports(Run):
     def __init__(self) -> None:
         self.metrics: dict[str, float] = {}
 
+    @override
     def report(self, metrics: object, *, step: int, checkpoint: Path | None = None) -> None:
-        """See `Run.report`."""
         assert isinstance(metrics, dict)
         self.metrics = metrics
 
+    @override
     def resume(self) -> Path | None:
-        """See `Run.resume`."""
+        return None
 
+    @override
     def keep(self, file: Path) -> None:
-        """See `Run.keep`."""
+        pass

@@ -1,7 +1,7 @@
-"""What orchestration costs: the makespan of many short trials over the ideal one, against simpler ways.
+"""The cost of orchestration: the makespan of many short trials over the ideal one, against simpler ways.
 
-What a study adds to each trial of a slot is the price of Ray's stock trainer, which starts a process for its
-controller, one for each of three helpers, and the workers, which import PyTorch; and little beside that.
+Nearly all that a study adds to each trial of a slot is the price of Ray's stock trainer, which starts a process for its
+controller, one for each of three helpers, and the workers, which import PyTorch.
 The peers: a bash loop, joblib, and Tune with plain functions, all with the same trials, which import PyTorch and
 transformers, sleep and write a result. The floor: list scheduling of the sleeps alone.
 
@@ -77,21 +77,21 @@ def _measure(name: str, trials: int, seconds: float) -> Mapping[str, float]:
 
 
 def bash(trials: int, seconds: float, folder: Path) -> None:
-    """A process per trial, two at a time."""
+    """Run a process for each trial, two at a time, from a shell."""
     loop = 'seq 0 "$1" | xargs -P "$2" -I N "$3" -m benchmarks.sleeping N "$4" "$5"'
     arguments = [str(trials - 1), str(SLOTS), sys.executable, str(seconds), str(folder)]
     subprocess.run(["bash", "-c", loop, "bash", *arguments], check=True)
 
 
 def joblib(trials: int, seconds: float, folder: Path) -> None:
-    """Two processes that take one trial after the other."""
+    """Run two processes that take one trial after the other, by joblib."""
     from joblib import Parallel, delayed
 
     Parallel(n_jobs=SLOTS)(delayed(alone)(number, seconds, folder) for number in range(trials))
 
 
 def tune(trials: int, seconds: float, folder: Path, *, reuse: bool = False) -> None:
-    """Tune with a plain function; no Ray Train, no ledger, no MLflow."""
+    """Run Tune with a plain function; no Ray Train, no ledger, no MLflow."""
     import ray
     from ray import tune
 
@@ -107,7 +107,7 @@ def tune(trials: int, seconds: float, folder: Path, *, reuse: bool = False) -> N
 
 
 def study(trials: int, seconds: float, folder: Path) -> None:
-    """A study as its users run it: ledger, lease, MLflow, Tune, Ray Train. Prints what its latency is made of."""
+    """Run a study as its users do: ledger, lease, MLflow, Tune, Ray Train. Prints the parts of its latency."""
     from orchestrator.cluster.runner import RayRunner
     from orchestrator.study.events import Listener, Listeners
     from orchestrator.study.lease import Lease
@@ -117,7 +117,7 @@ def study(trials: int, seconds: float, folder: Path) -> None:
     from orchestrator.tracking.tracker import Tracker, default_uri
 
     class Clock(Listener):
-        """When a trial's actor was asked to start, and when its result was seen."""
+        """Notes the times at which trials were asked to start and at which their results were seen."""
 
         def __init__(self) -> None:
             self.asked: dict[str, float] = {}

@@ -29,7 +29,7 @@ PEAKS = {"H100 PCIe": 756e12, "H100": 989e12, "H200": 989e12, "A100": 312e12}
 
 @dataclass(frozen=True)
 class Size:
-    """Of a repeat."""
+    """The sizes of a repeat."""
 
     shape: Shape = XLSR_LARGE
     clips: int = 480
@@ -38,7 +38,7 @@ class Size:
 
 
 def measure(repeats: int, size: Size | None = None) -> list[Measurement]:
-    """On a GPU whose peak is known."""
+    """Measure on a GPU whose peak is known."""
     if device().type != "cuda":
         return not_measured([CLAIM], "there is no GPU")
     name = torch.cuda.get_device_name()
@@ -57,7 +57,7 @@ def measure(repeats: int, size: Size | None = None) -> list[Measurement]:
 
 
 def made(folder: Path, size: Size) -> Material:
-    """Without layerdrop, so that all steps are the same work."""
+    """Make the material, without layerdrop, so that all steps are the same work."""
     material = Material.of(folder, size.shape, clips=size.clips, batch=size.batch, steps=size.steps)
     student = material.recipe.student.model_copy(update={"regularisation": Regularisation(layers=0)})
     return replace(material, recipe=material.recipe.model_copy(update={"student": student}))

@@ -38,14 +38,14 @@ CLAIM = Claim(
 
 @dataclass(frozen=True)
 class Size:
-    """MP3 clips at 48 kHz, as Common Voice has them."""
+    """The number and the rate of MP3 clips; Common Voice's have 48 kHz."""
 
     clips: int = 160
     rate: int = 48_000
 
 
 def measure(repeats: int, size: Size | None = None) -> list[Measurement]:
-    """Processor time of each: the quicker on the wall by more cores is none the better."""
+    """Measure the processor time of each way: more cores would make it no better."""
     size = size or Size()
     hours = lengths(size.clips).sum() / 3600
     with scratch() as folder:
@@ -70,13 +70,13 @@ def measure(repeats: int, size: Size | None = None) -> list[Measurement]:
 
 
 def ours(corpus: CommonVoice, cache: Path) -> None:
-    """The training split, prepared in a cache of its own."""
+    """Prepare the training split, in a cache of its own."""
     with environment(L2S_CACHE=str(cache)):
         SplitPreparation(corpus=corpus, split="train", normaliser=Letters(), longest=10).build()
 
 
 def usual(clips: list[Path], cache: Path) -> None:
-    """The same as a dataset of float32 values, in a file under `cache`."""
+    """Prepare the same clips by `datasets.map`, as float32 values in a file under `cache`."""
     cache.mkdir()
     extractor = Wav2Vec2FeatureExtractor()
 
@@ -89,7 +89,7 @@ def usual(clips: list[Path], cache: Path) -> None:
 
 
 def twice(clips: list[Path], cache: Path) -> None:
-    """As transformers' examples did it when the paper was written: a map that decodes, and one that normalises."""
+    """Prepare them as transformers' examples did when the paper was written: a map decodes, a second normalises."""
     cache.mkdir()
     extractor = Wav2Vec2FeatureExtractor()
 
@@ -102,13 +102,13 @@ def twice(clips: list[Path], cache: Path) -> None:
 
 
 def read(clip: Path) -> Any:
-    """What `librosa.load` does at its defaults but for the rate."""
+    """A clip's samples at 16 kHz, as `librosa.load` makes them at its defaults but for the rate."""
     decoded, rate = samples(clip)
     return soxr.resample(decoded.mean(axis=1), rate, SAMPLE_RATE, quality="HQ")
 
 
 def samples(clip: Path) -> Any:
-    """What is in the file, and its rate."""
+    """The samples of a file, (time, channels), and their rate."""
     return soundfile.read(clip, dtype="float32", always_2d=True)
 
 

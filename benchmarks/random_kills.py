@@ -1,4 +1,4 @@
-"""What random kills change in a study: nothing, is the claim; no cell is wrong and no trial runs again after its end.
+"""Random kills change nothing in a study, is the claim: no cell is wrong, no trial runs again after its end.
 
 Studies of tiny trials on a cluster of two nodes, both on this machine, lose a random process at random moments: a
 train worker, a trial's steering process, the driver (which is submitted again), a whole node (which comes back).
@@ -37,13 +37,13 @@ PAUSE = (1.0, 8.0)
 
 @dataclass
 class Figures:
-    """What was found, over all studies."""
+    """The findings over all studies."""
 
     studies: int = 0
     submissions: int = 0
     kills: Counter[str] = field(default_factory=Counter)
     wrong_cells: int = 0
-    """Whose result, weights, reports or records in MLflow are not those of the undisturbed study; and tables."""
+    """Cells whose result, weights, reports or records in MLflow differ from the undisturbed study's; and tables."""
     duplicate_runs: int = 0
     """Starts of a trial that was finished."""
     seconds: float = 0.0
@@ -78,7 +78,7 @@ def main(kills: int = 50, seed: int = 0, minutes: float = 45) -> int:
 def disturb(
     study: Study, cluster: Cluster, draw: random.Random, figures: Figures, kills: int, deadline: float
 ) -> dict[str, float]:
-    """Run a study to its end whatever is killed; when each trial was seen to be finished for the first time."""
+    """Run a study to its end, killing processes. Returns the time at which each trial's result was written."""
     finished: dict[str, float] = {}
     submission, due, anywhere = study.submit(), time.monotonic() + draw.uniform(*PAUSE), False
     figures.submissions += 1
@@ -140,7 +140,7 @@ def _title(pid: int) -> str:
 
 
 def compare(study: Study, reference: Study, finished: dict[str, float], figures: Figures) -> None:
-    """Count what is not as in the undisturbed study."""
+    """Count the differences from the undisturbed study."""
     figures.studies += 1
     runs = study.in_mlflow()
     for cell in CELLS:
@@ -168,7 +168,7 @@ def _weights(study: Study, cell: str) -> bytes:
 
 
 def show(figures: Figures) -> None:
-    """One table and a line of JSON."""
+    """Print one table and a line of JSON."""
     table = Table(title=f"{figures.kills.total()} random kills over {figures.studies} studies of {len(CELLS)} trials")
     table.add_column("")
     table.add_column("", justify="right")

@@ -9,17 +9,17 @@ from typing import Literal
 import torch
 
 Arm = Callable[[], float]
-"""Runs once; what it cost, or what it made of its time: seconds, audio-seconds per second, bytes."""
+"""Runs once and returns its cost or its speed: seconds, audio-seconds per second, bytes."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One line of the table."""
+    """A claim of speed, one row of the table."""
 
     what: str
     peer: str
     floor: str
-    """What no implementation could go beyond, and why."""
+    """The bound that no implementation could go beyond, and why."""
     target: float
     better: Literal["at least", "at most"]
     unit: Literal["×", "%", "GB"] = "×"
@@ -31,17 +31,17 @@ class Claim:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What came of a claim."""
+    """The measurement of a claim."""
 
     claim: Claim
     repeats: tuple[float, ...] = ()
-    """One value each; none where it was not measured."""
+    """One value for each repeat; none where it was not measured."""
     note: str = ""
-    """What was measured, with its sizes, or why it was not."""
+    """The sizes of what was measured, or the reason why it was not."""
 
     @property
     def median(self) -> float | None:
-        """Of the repeats."""
+        """The median of the repeats; None where nothing was measured."""
         return statistics.median(self.repeats) if self.repeats else None
 
     @property
@@ -51,17 +51,17 @@ class Measurement:
 
 
 def device() -> torch.device:
-    """Where training would run."""
+    """The device that training would run on."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def not_measured(claims: Sequence[Claim], why: str) -> list[Measurement]:
-    """Of none of these a figure."""
+    """Measurements of these claims without a value, for the reason `why`."""
     return [Measurement(claim, note=why) for claim in claims]
 
 
 def alternate(arms: Mapping[str, Arm], repeats: int, *, warm_up: bool = True) -> dict[str, tuple[float, ...]]:
-    """What each of `arms` returned in `repeats` rounds, in each of which all take turns, back and forth.
+    """Values that each of `arms` returned in `repeats` rounds, in each of which all take turns, back and forth.
 
     In the second round the last one goes first, so that a machine that warms up or slows down favours none.
     A round before them is thrown away: it chooses kernels, fills allocators' pools and the page cache.
@@ -76,7 +76,7 @@ def alternate(arms: Mapping[str, Arm], repeats: int, *, warm_up: bool = True) ->
 
 
 def ratios(above: Sequence[float], below: Sequence[float]) -> tuple[float, ...]:
-    """Repeat by repeat: the two that were measured side by side."""
+    """Ratios repeat by repeat, of the two that were measured side by side."""
     return tuple(a / b for a, b in zip(above, below, strict=True))
 
 
@@ -107,5 +107,5 @@ def _wait() -> None:
 
 
 def on(claim: Claim, where: str, target: float) -> Claim:
-    """The same claim with the target that holds on one kind of device."""
+    """The claim with the target that holds on one kind of device."""
     return replace(claim, what=f"{claim.what}, {where}", target=target)

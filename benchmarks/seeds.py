@@ -1,4 +1,4 @@
-"""What a table's two tests are worth where training with another seed would move the rates.
+"""The worth of a table's two tests where training with another seed would move the rates.
 
 `python -m benchmarks.seeds [data sets]`. Two systems that are equally good are trained with three seeds each for two
 languages, as `sweeps/controls.py` does it, and tested on 100 speakers a language. The dagger's test resamples speakers
@@ -23,7 +23,7 @@ from orchestrator.results.statistics import Counts, compare, over_seeds
 DATA_SETS = 2000
 LANGUAGES, SEEDS, SPEAKERS = 2, 3, 100
 DEVIATIONS = (0.0, 0.25, 0.5, 1.0)
-"""Of the rate from seed to seed, in points; the rate itself is 10 %."""
+"""Standard deviations of the rate from seed to seed, in points; the rate itself is 10 %."""
 LEVEL, TARGET = 0.05, 0.06
 REPLICATIONS = 1000
 
@@ -34,13 +34,13 @@ class Found:
 
     deviation: float
     by_speakers: float
-    """The dagger's test, of the first language."""
+    """Share in which the dagger's test finds one in the first language."""
     over_seeds: float
     both: float
 
 
 def trained(random: Generator, deviation: float) -> tuple[list[Counts], list[Counts]]:
-    """Errors of two systems on one test split, each with every seed."""
+    """The errors of two systems on one test split, each with every seed."""
     of, lengths = speakers(random, SPEAKERS, "geometric")
     hard = common(random, of)
 
@@ -52,7 +52,7 @@ def trained(random: Generator, deviation: float) -> tuple[list[Counts], list[Cou
 
 
 def simulate(deviation: float, data_sets: int) -> Found:
-    """Many studies with so much chance in their training."""
+    """Simulate many studies with so much chance in their training."""
     random, found = np.random.default_rng(1), []
     for _ in range(data_sets):
         languages = [trained(random, deviation) for _ in range(LANGUAGES)]
@@ -65,7 +65,7 @@ def simulate(deviation: float, data_sets: int) -> Found:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print all of it; 1 where both tests together find more than they may."""
+    """Simulate and print. Returns the exit code: 1 where both tests together find more than they may."""
     data_sets = int(arguments[0]) if arguments else DATA_SETS
     found = [simulate(deviation, data_sets) for deviation in DEVIATIONS]
     table = Table(

@@ -1,4 +1,4 @@
-"""What trials gain by sharing what they need: the five of one language of the miniature, one after the other.
+"""The gain of trials that share what they need: the five of one language of the miniature, one after the other.
 
 The claim: at least 1.3 times quicker than if each prepares for itself.
 The peer: the same trials, each with a cache of its own. Of both, the total is put together from their parts, all
@@ -25,7 +25,7 @@ LANGUAGE = "cs"
 
 
 def measure(repeats: int) -> list[Measurement]:
-    """Where the miniature has been made."""
+    """Measure, where the miniature has been made."""
     whole = miniature.locate()
     if not (whole.corpus / LANGUAGE).is_dir():
         return not_measured([CLAIM], "the miniature is not there: python -m trainables.miniature")
@@ -63,13 +63,13 @@ def measure(repeats: int) -> list[Measurement]:
 
 
 def prepare(recipe: DistillL2S, cache: Path) -> None:
-    """What a recipe needs before it can train, in `cache`."""
+    """Prepare in `cache` all that a recipe needs before it can train."""
     with environment(L2S_CACHE=str(cache)):
         for preparation in recipe.preparations():
             preparation.build()
 
 
 def trial(recipe: DistillL2S, cache: Path, folder: Path) -> None:
-    """A trial that finds in `cache` what it needs."""
+    """Run a trial that finds in `cache` what it needs."""
     with environment(L2S_CACHE=str(cache)):
         recipe.run(LocalRun(folder))

@@ -23,35 +23,35 @@ from orchestrator.results.statistics import Comparison, Counts, Interval, assess
 DATA_SETS = 2000
 SPEAKERS = (3, 6, 10, 27, 50, 100, 200)
 REALISTIC = 100
-"""Speakers, from which on the targets hold."""
+"""Speakers from which on all targets hold."""
 CLIPS: dict[str, Callable[[Generator, int], np.ndarray]] = {
     "geometric": lambda random, count: random.geometric(1 / 10, count),
     "log-normal": lambda random, count: np.maximum(1, np.rint(12 * random.lognormal(-0.5, 1.0, count))).astype(int),
 }
-"""How many a speaker has: 10 in the mean and about 50 for one in a hundred, or, harsher, 12 and about 75."""
+"""Draws of the clips of each speaker: 10 in the mean and about 50 for one in a hundred, or, harsher, 12 and 75."""
 RATE = 0.10
-"""Of errors per character, over all speakers; from speaker to speaker its deviation is half of that."""
+"""Errors per character over all speakers; from speaker to speaker their deviation is half of that."""
 REPLICATIONS = 2000
-"""In the simulation; 10 000 in the measurement of time."""
+"""Replications in the simulation; in the measurement of time they are 10 000."""
 COVERAGE, FALSE_POSITIVES, SECONDS = (0.93, 0.97), 0.06, 10.0
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What came of one number of speakers."""
+    """The findings for one number of speakers."""
 
     speakers: int
     data_sets: int
     coverage: float
     """Share of the rate's intervals that hold the truth, blocks by speaker."""
     by_utterance: float
-    """The same, if every utterance is taken for a block."""
+    """Share of the rate's intervals that hold the truth, every utterance a block."""
     difference: float
     """Share of the difference's intervals that hold the truth, which is zero."""
     false_positives: float
     """Share of p-values below 0.05, of `compare`: from permutations."""
     by_bootstrap: float
-    """The same, if p-values were taken from the bootstrap: twice the smaller tail."""
+    """Share of p-values below 0.05, taken from the bootstrap: twice the smaller tail."""
     power: float
     """Share of p-values below 0.05 where one system is 5 % better, of `compare`."""
 
@@ -82,27 +82,27 @@ def systems(random: Generator, of: np.ndarray, lengths: np.ndarray, better: floa
 
 
 def factor(random: Generator, deviation: float, size: int) -> np.ndarray:
-    """Log-normal, of mean 1."""
+    """Log-normal factors of mean 1, (size,)."""
     return random.lognormal(-(deviation**2) / 2, deviation, size)
 
 
 def common(random: Generator, of: np.ndarray) -> np.ndarray:
-    """How hard each clip is for any system, by its speaker and by itself."""
+    """Factors by which each clip is hard for any system, from its speaker and from itself, (clips,)."""
     return factor(random, 0.47, of.max() + 1)[of] * factor(random, 0.6, len(of))
 
 
 def own(random: Generator, of: np.ndarray) -> np.ndarray:
-    """How hard each clip is for one system alone, by its speaker."""
+    """Factors by which each clip is hard for one system alone, from its speaker, (clips,)."""
     return factor(random, 0.15, of.max() + 1)[of]
 
 
 def errors(random: Generator, hard: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Of one trained model on each clip."""
+    """Errors of one trained model on each clip, (clips,)."""
     return random.poisson(RATE * hard * factor(random, 0.3, len(lengths)) * lengths)
 
 
 def simulate(count: int, data_sets: int, clips: str) -> Setting:
-    """Many test splits of so many speakers."""
+    """Simulate many test splits of so many speakers."""
     random = np.random.default_rng(count)
     found = []
     for number in range(data_sets):
@@ -126,7 +126,7 @@ def simulate(count: int, data_sets: int, clips: str) -> Setting:
 
 
 def holds(interval: Interval | None, truth: float) -> bool:
-    """Whether the truth is in it."""
+    """Whether the truth is in the interval."""
     assert interval is not None
     return interval[0] <= truth <= interval[1]
 
@@ -151,7 +151,7 @@ def timed(rows: int, columns: int, blocks: int | None) -> float:
 
 
 def report(settings: Sequence[Setting], seconds: dict[str, float]) -> bool:
-    """Print all of it; whether every target was met."""
+    """Print what was found; returns whether every target was met."""
     table = RichTable(
         "speakers", "interval\nof the rate", "blocks by\nutterance", "interval of\nthe difference", "false\npositives",
         "by the\nbootstrap", "power,\n5 % better", "", title=f"{settings[0].data_sets} simulated test splits each",
@@ -170,7 +170,7 @@ def report(settings: Sequence[Setting], seconds: dict[str, float]) -> bool:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure; 1 when a target was missed."""
+    """Measure. Returns the exit code: 1 when a target was missed."""
     data_sets = int(arguments[0]) if arguments else DATA_SETS
     clips = arguments[1] if len(arguments) > 1 else "geometric"
     seconds = {

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import torch  # noqa: F401
 from transformers import Wav2Vec2Model, WhisperModel  # noqa: F401
+from typing_extensions import override
 
 from trainables.config import Location, Preparation, Where
 from trainables.recipes.recipe import Recipe
@@ -14,11 +15,11 @@ from trainables.run import LocalRun, Run
 
 
 class Sleeping(Recipe):
-    """One trial of known length."""
+    """A trial of known length."""
 
     number: int
     duration: Annotated[float, Where()]
-    """Seconds."""
+    """Seconds of sleep."""
     log: Location
     """File with a line `number begun ended` for each trial."""
 
@@ -26,20 +27,20 @@ class Sleeping(Recipe):
         return f"sleep {self.number}"
 
     @property
+    @override
     def steps(self) -> int:
-        """See `Recipe`."""
         return 1
 
+    @override
     def preparations(self) -> tuple[Preparation, ...]:
-        """See `Recipe`."""
         return ()
 
+    @override
     def probe(self) -> dict[str, float]:
-        """See `Recipe`."""
         return {"seconds": self.duration, "parameters": 0.0}
 
+    @override
     def run(self, run: Run) -> dict[str, float]:
-        """See `Recipe`."""
         begun = time.time()
         time.sleep(self.duration)
         run.report({"valid_cer": 0.0}, step=1)
@@ -49,7 +50,7 @@ class Sleeping(Recipe):
 
 
 def alone(number: int, duration: float, folder: Path) -> None:
-    """One trial without any orchestrator."""
+    """Run one trial without any orchestrator."""
     Sleeping(number=number, duration=duration, log=str(folder / "log")).run(LocalRun(folder / str(number)))
 
 

@@ -30,7 +30,7 @@ from orchestrator.study.sweep import load
 PER_TRIAL = 100.0
 """KiB that the driver may grow by with each trial."""
 STEADY = 1.5
-"""How many times more it may grow in the second half of the trials than in the first: twice or more is no line."""
+"""Times by which it may grow more in the second half of the trials than in the first: twice or more is no line."""
 
 
 def plain(config: dict[str, Any], study: StudyContext) -> None:
@@ -41,7 +41,7 @@ def plain(config: dict[str, Any], study: StudyContext) -> None:
 
 
 def main(trials: int = 1000) -> int:
-    """Run them, print the memory after each tenth and a line of JSON; 1 when it grew faster than it may."""
+    """Run the trials and print the memory after each tenth. Returns 1, as the exit code, when it grew too fast."""
     sweep, memory = no_ops(trials), Memory(trials)
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger.of(Storage.at(folder), sweep)
@@ -56,7 +56,7 @@ def main(trials: int = 1000) -> int:
 
 
 def report(memory: dict[int, float], seconds: float, trials: int) -> bool:
-    """Print all of it; whether both targets were met."""
+    """Print what was measured; returns whether both targets were met."""
     # Not from the first trial on: the first tenth loads what is loaded once.
     first, middle, last = min(memory), sorted(memory)[len(memory) // 2], max(memory)
     slopes = [1024 * (memory[b] - memory[a]) / (b - a) for a, b in ((first, middle), (middle, last), (first, last))]

@@ -27,7 +27,7 @@ NODES = ("head", "second")
 
 
 def main(languages: tuple[str, ...] = ("cs", "ro"), weights: tuple[float, ...] = (0.0, 0.5), steps: int = 60) -> int:
-    """Submit, watch which nodes train, and print the job's output and a line of JSON."""
+    """Submit the job, watch which nodes train, and print its output and a line of JSON."""
     mark, folder = f"l2s-{uuid.uuid4().hex[:8]}", Path(tempfile.mkdtemp(prefix="l2s-two-nodes-"))
     cluster = Cluster(folder, mark, processors=1)
     # As a researcher's data would be, on a path that all nodes share.

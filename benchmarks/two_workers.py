@@ -1,4 +1,4 @@
-"""What a second worker gains, on a core of its own.
+"""The gain of a second worker on a core of its own.
 
 The claim: two workers of one core each get through at least 1.7 times the audio-seconds per second of one.
 The peer: one worker on one core, with the same steps, clips and shares.
@@ -29,7 +29,7 @@ WEIGHT = 0.5
 
 @dataclass(frozen=True)
 class Size:
-    """Of a repeat; a batch is cut into two shares, whoever computes them."""
+    """The sizes of a repeat; a batch is cut into two shares, whoever computes them."""
 
     shape: Shape = SMALL
     clips: int = 128
@@ -38,7 +38,7 @@ class Size:
 
 
 def measure(repeats: int, size: Size | None = None) -> list[Measurement]:
-    """Of two processes that wait while the other works alone."""
+    """Measure two processes that work together, and one while the other waits."""
     if len(os.sched_getaffinity(0)) < 2:
         return not_measured([CLAIM], "there is one core only")
     size = size or Size()
@@ -51,7 +51,7 @@ def measure(repeats: int, size: Size | None = None) -> list[Measurement]:
 
 
 def _work(rank: int, barrier: Barrier, material: Material, repeats: int, folder: str) -> None:
-    """Both ranks call it, and go through the same rounds."""
+    """Measure in one of two processes; both go through the same rounds."""
     torch.set_num_threads(1)
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[rank]})
     cpu, task, meetings = torch.device("cpu"), material.task(WEIGHT), iter(range(10**6))

@@ -22,6 +22,7 @@ from transformers import (
     Wav2Vec2ForCTC,
     Wav2Vec2Processor,
 )
+from typing_extensions import override
 
 from benchmarks.distillation_loss import FrameByFrame
 from benchmarks.material import LONGEST, Material
@@ -32,7 +33,7 @@ from trainables.teachers.language_model import TextEncoder
 
 
 def processor(material: Material, folder: Path) -> Any:
-    """Of the material's vocabulary."""
+    """The feature extractor and the tokenizer for the material's vocabulary, a `Wav2Vec2Processor`."""
     path = folder / "vocab.json"
     path.write_text(json.dumps({token: i for i, token in enumerate(material.vocabulary.tokens)}))
     return Wav2Vec2Processor(
@@ -60,12 +61,12 @@ class PaddingCollator:
     """A `Wav2Vec2Processor`, whose types do not admit what its documentation does."""
     padding: Literal["longest", "max_length"] = "longest"
     teacher: TextEncoder | None = None
-    """Where its tokens are wanted too."""
+    """The teacher whose tokens are wanted too, if any."""
     seconds: list[float] = field(default_factory=list)
-    """Of audio in each batch, padding not counted."""
+    """Seconds of audio in each batch, padding not counted."""
 
     def __call__(self, features: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        """A batch of rows of `dataset`."""
+        """Pad rows of `dataset` to a batch."""
         most = int(LONGEST * SAMPLE_RATE) if self.padding == "max_length" else None
         audio = [{"input_values": feature["input_values"]} for feature in features]
         batch = dict(self.processor.pad(audio, padding=self.padding, max_length=most, return_tensors="pt"))
@@ -104,16 +105,16 @@ class Distilled(nn.Module):
 
 
 class Clock(TrainerCallback):
-    """Seconds of the training loop."""
+    """Counts the seconds of the training loop."""
 
     seconds = 0.0
 
+    @override
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        """Starts it."""
         self.seconds -= time.perf_counter()
 
+    @override
     def on_train_end(self, *_: Any, **__: Any) -> None:
-        """Stops it."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.seconds += time.perf_counter()

@@ -1,4 +1,4 @@
-"""What a person types, parsed; what cannot be parsed is shown without the credentials in it."""
+"""Command lines, parsed by tyro; what cannot be parsed is shown without the credentials in it."""
 
 import contextlib
 import io
@@ -14,9 +14,9 @@ T = TypeVar("T")
 
 
 def parse(what: Callable[..., T], arguments: Sequence[str] | None, **settings: Any) -> T:
-    """What tyro makes of the arguments, by default those of this process; `settings` are tyro's.
+    """Call `what` with the typed `arguments`, by default those of this process, and return what it returns.
 
-    Ends the process, as tyro does, with a text on what cannot be used.
+    `settings` are those of `tyro.cli`. Ends the process, as tyro does, with a text on what cannot be used.
     """
     given = sys.argv[1:] if arguments is None else list(arguments)
     shown = public_arguments(given)

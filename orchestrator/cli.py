@@ -1,4 +1,17 @@
-"""The options that every sweep script shares, and how a script turns them into a study."""
+"""The options that every sweep script shares, and how a script turns them into a study.
+
+A submission goes through these steps, and whatever ends it, the same command begins again with the first:
+
+    look    options, recipes and their fingerprints, ledger, lease, room on the cluster, MLflow; nothing is written
+    lease   from here on no other submitter writes to the study (lease.py)
+    open    study.json and layout.json are written, and the ledger is read again: another may have gone on with it
+    run     the trials that have no settled result, by Ray or in this process; each writes its own into the ledger
+    render  tables, figures and report are made from the ledger alone, however the trials ended
+    close   MLflow gets what it lacks, and the lease is given back
+
+Input that cannot be used raises Refused (exit code 2), nearly always in the first step; a study that cannot go on
+raises StudyFailed (1).
+"""
 
 import contextlib
 import re
@@ -37,7 +50,7 @@ Flag = tyro.conf.FlagCreatePairsOff
 
 
 class StudyOptions(BaseModel):
-    """Where a study runs and what it leaves behind."""
+    """The options of a study: where it runs, and what it leaves behind."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
@@ -73,7 +86,7 @@ class StudyOptions(BaseModel):
     """Run the trials one after the other in this process, without Ray: for `python -m pdb`."""
 
     def resources(self, gpus: float) -> Resources:
-        """What each trial takes, where the preset asks for `gpus`."""
+        """The resources of each trial; `gpus` is what the preset gives each worker, unless an option says otherwise."""
         return Resources(self.workers, self.cpus, gpus if self.gpus is None else self.gpus, self.most_workers)
 
 
@@ -202,7 +215,7 @@ def _count(console: Console, results: Mapping[str, Result], lacking: int, trials
 
 
 def _close(tracker: tracking.Tracker, status: str) -> StudyFailed | None:
-    """End the recording; what to say, after the table, of what MLflow does not have."""
+    """End the recording. Returns the error to raise, after the table, when MLflow does not have everything."""
     try:
         tracker.close(status=status)
     except StudyFailed as error:
@@ -211,7 +224,7 @@ def _close(tracker: tracking.Tracker, status: str) -> StudyFailed | None:
 
 
 def _check(options: StudyOptions) -> None:
-    """Raises ValueError, for a sentence: what the options' own types complain of takes a page."""
+    """Raises ValueError, in one sentence, for an option that cannot be used: its type's own complaint fills a page."""
     if options.name and not re.fullmatch(r"\w[\w.-]*", options.name):
         raise ValueError(f"`name` must be of letters, digits, '_', '.' and '-', but is {options.name!r} instead.")
     if not options.storage:
@@ -225,14 +238,14 @@ def _check(options: StudyOptions) -> None:
 def _state(
     ledger: Ledger, trials: Sequence[Trial], options: StudyOptions
 ) -> tuple[Mapping[str, Result], dict[str, Result], list[Trial]]:
-    """All results that there are, those that stay as they are, and the trials that have none of these."""
+    """All results so far, the settled ones among them by signature, and the trials that have no settled result."""
     results = ledger.results([trial.signature for trial in trials])
     settled = {s: r for s, r in results.items() if _settled(r, options)}
     return results, settled, [trial for trial in trials if trial.signature not in settled]
 
 
 def _settled(result: Result | None, options: StudyOptions, *, final: bool = False) -> bool:
-    """Whether a trial with this result is left as it is; or, at the end, whether that is what was wanted."""
+    """Whether a trial with this result is left as it is, or, at the end (`final`), has what was wanted of it."""
     if result is None:
         return False
     if result.status == "failed":

@@ -1,4 +1,4 @@
-"""What a result was made with: the code, the libraries, the machine.
+"""The provenance of a result: the commit of the code, the versions of the libraries, the processor.
 
 `python -m orchestrator.provenance` prints the runtime environment of `ray job submit --runtime-env-json`, by which
 the commit reaches a cluster that gets the files without their history.
@@ -32,7 +32,7 @@ def commit() -> str:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Of Python and of the libraries that results depend on."""
+    """The versions of Python and of the libraries that results depend on, by name."""
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
@@ -44,7 +44,7 @@ def check_ray() -> None:
 
 
 def processor() -> str:
-    """The processor's name."""
+    """The name of this machine's processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

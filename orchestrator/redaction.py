@@ -15,7 +15,7 @@ HIDDEN = "***"
 SHORTEST = 8
 """Characters that a value of the environment must have to be looked for: shorter ones are words of ordinary texts."""
 SHORTEST_PIECE = 3
-"""The same of a piece of a password, where the text is known to be about its URL."""
+"""Characters that a piece of a password must have to be looked for in a text that is known to be about its URL."""
 
 _URL = re.compile(r"[A-Za-z][\w+.:-]*://")
 """The beginning of a text that is one URL, which may have spaces and line ends; fsspec chains schemes by `::`."""
@@ -61,6 +61,14 @@ def public(text: str, *urls: str) -> str:
 
     Of `urls`, those that the text is about, not even pieces are left, into which other programs may break them.
     """
+    # The passes, each over what the one before has left, with an example of what it is given and leaves:
+    #   user information   postgresql://me:pa/s@s#1@db:5432/ml      postgresql://db:5432/ml      up to the last `@`
+    #     in a sentence    no mysql://u:p@h/db, retrying            no mysql://h/db, retrying    up to that URL's `@`
+    #     encoded, bare    http%3A%2F%2Fme%3Apw%40host, me:pw@host  http%3A%2F%2Fhost, host
+    #   parameters         https://h/x?token=abc&y=1;sig=3          https://h/x?y=1              secret by their names
+    #   phrases            password='a b', Authorization: Basic x   password=***, …: Basic ***   as in logs and DSNs
+    #   known values       those of variables such as AWS_SECRET_ACCESS_KEY, and pieces of `urls`, wherever they stand
+    # A text that is one URL may have spaces in it; in any other a space ends a URL, or its neighbours would go too.
     is_url = _URL.match(text) is not None
     shown = _USER_OF_URL.sub(r"\1", text, count=1) if is_url else text
     shown = _USER.sub(lambda found: found[1] or found[2], shown)
@@ -85,7 +93,7 @@ def public_arguments(arguments: Sequence[str]) -> list[str]:
 
 
 def first_line(error: BaseException, *urls: str) -> str:
-    """What an error says, without what other programs' errors add to it, and without credentials, as in `public`."""
+    """The first line of an error's text, without credentials, as in `public`; later lines are other programs' words."""
     # Before it is cut into lines: a password may have several.
     text = public(str(error).strip(), *urls)
     return text.splitlines()[0] if text else type(error).__name__
@@ -100,7 +108,7 @@ def _ordinary(word: str) -> str:
 
 
 def _unless_secret(parameter: re.Match[str]) -> str:
-    """Nothing for a secret; any other parameter without those that some parsers see in its value, after a `;`."""
+    """The parameter found, or nothing for a secret one. Some parsers see more parameters in its value, after a `;`."""
     name, value, end = parameter.groups()
     if _SECRET_PARAMETER.search(unquote_plus(name)):
         return ""

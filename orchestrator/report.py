@@ -33,7 +33,7 @@ def render(study: Annotated[str, tyro.conf.Positional], to: str | None = None) -
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit code: 0, or 2 for a study that cannot be rendered."""
+    """Render the study that the arguments name. Returns the exit code: 0, or 2 for one that cannot be rendered."""
     escape_output()
     try:
         parse(render, arguments, prog="python -m orchestrator.report")

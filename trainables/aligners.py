@@ -1,4 +1,18 @@
-"""Bringing speech frames and text tokens to one length, for a whole batch at once."""
+"""Bringing speech frames and text tokens to one length, for a whole batch at once.
+
+An utterance of eight frames and five tokens, each with one feature, `_` the blank:
+
+    frames, H^SM          1  3  5  7  9 11 13 15
+    CTC's argmax          _  a  a  b  _  b  b  _
+    shrunk (eq. 9)           4     7    12          one mean per run of equal labels; a blank parts the two b
+
+    tokens, H^LM         10 20 30 40 50
+    nearest (eq. 10)     10 20 40                   position i is token floor(i · 5 / 3): 0, 1, 3
+    linear               13⅓ 30 46⅔                 position i lies at (i + ½) · 5 / 3 − ½ = ⅓, 2, 3⅔
+
+The text takes the length of the speech, which is the longer in general: two tokens over five positions are
+10 10 10 20 20 (nearest) or 10 11 15 19 20 (linear). The loss then compares position with position.
+"""
 
 from typing import Annotated, Literal
 
@@ -17,7 +31,7 @@ class Shrunk(Config):
     kind: Literal["shrunk"] = "shrunk"
 
     def __call__(self, hidden: Sequences, labels: Int[Tensor, "batch frames"], dropped: tuple[int, ...]) -> Sequences:
-        """See `shrink`."""
+        """`hidden` (batch, frames, features) as (batch, time, features), one position per run of `labels`: `shrink`."""
         return shrink(hidden, labels, dropped)
 
 
@@ -27,12 +41,12 @@ class AllFrames(Config):
     kind: Literal["all_frames"] = "all_frames"
 
     def __call__(self, hidden: Sequences, labels: Int[Tensor, "batch frames"], dropped: tuple[int, ...]) -> Sequences:
-        """`hidden` as it is, zeros beyond each length."""
+        """`hidden` (batch, frames, features) as it is, with zeros beyond each length."""
         return hidden.zero_padded()
 
 
 Frames = Annotated[Shrunk | AllFrames, Field(discriminator="kind")]
-"""Which positions of the speech are compared with the text."""
+"""The choice of the positions of the speech that are compared with the text."""
 
 
 class Nearest(Config):
@@ -41,7 +55,7 @@ class Nearest(Config):
     kind: Literal["nearest"] = "nearest"
 
     def __call__(self, hidden: Sequences, lengths: Int[Tensor, " batch"], time: int) -> Sequences:
-        """See `nearest`."""
+        """`hidden` (batch, tokens, features) as (batch, time, features), of these `lengths`: `nearest`."""
         return nearest(hidden, lengths, time)
 
 
@@ -51,12 +65,12 @@ class Linear(Config):
     kind: Literal["linear"] = "linear"
 
     def __call__(self, hidden: Sequences, lengths: Int[Tensor, " batch"], time: int) -> Sequences:
-        """See `linear`."""
+        """`hidden` (batch, tokens, features) as (batch, time, features), of these `lengths`: `linear`."""
         return linear(hidden, lengths, time)
 
 
 Interpolation = Annotated[Nearest | Linear, Field(discriminator="kind")]
-"""How the text is brought to the length of the speech."""
+"""The choice of how the text is brought to the length of the speech."""
 
 
 def shrink(hidden: Sequences, labels: Int[Tensor, "batch frames"], dropped: tuple[int, ...]) -> Sequences:
@@ -99,6 +113,8 @@ def nearest(hidden: Sequences, lengths: Int[Tensor, " batch"], time: int) -> Seq
     Position i of the result, (batch, time, features), is position floor(i · L / lengths) of the input, L its
     length: the rule of image processing, in either direction.
     """
+    # In integers. PyTorch's `interpolate` takes the quotient in float32, and is one token off for some lengths, such as
+    # 2 tokens over 82 positions, where position 41 is the first of the second token.
     position = torch.arange(time, device=lengths.device)
     index = position * hidden.lengths[:, None] // lengths.clamp(min=1)[:, None]
     index = index.clamp(max=hidden.values.shape[1] - 1)[:, :, None].expand(-1, -1, hidden.values.shape[2])

@@ -32,7 +32,7 @@ def cache_folder() -> Path:
 
 @contextmanager
 def building(folder: Path) -> Iterator[Path | None]:
-    """Build `folder` exactly once, whoever asks.
+    """Around a block that builds `folder`, exactly once, whoever asks.
 
     Yields a fresh temporary sibling folder to fill, or None when `folder` exists already.
     The temporary folder takes the final name when the block ends well, and is deleted when it raises,

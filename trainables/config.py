@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from typing_extensions import override
 
 
 class Where:
@@ -46,9 +47,9 @@ def _absolute_folder(name: str) -> str:
 
 # A recipe is validated where a person gives it, and then travels to workers, whose working directory is another.
 Folder = Annotated[str, Where(), AfterValidator(absolute)]
-"""A folder, made absolute."""
+"""A folder's path, made absolute."""
 Location = Annotated[str, Where(), AfterValidator(_absolute_folder)]
-"""A folder, made absolute, or a hub name."""
+"""A folder's path, made absolute, or a hub name."""
 
 
 class Config(BaseModel):
@@ -64,7 +65,7 @@ class Config(BaseModel):
         return None
 
     def identity(self) -> dict[str, Any]:
-        """What decides the result: every field but locations, with fingerprints in their place."""
+        """The fields that decide the result: all but locations, with the fingerprint in their place."""
         identity: dict[str, Any] = {}
         for name, field in type(self).model_fields.items():
             value, marks = getattr(self, name), field.metadata
@@ -86,6 +87,14 @@ class Config(BaseModel):
         """Twelve hexadecimal digits that name for ever what this makes: from its type and what decides the result.
 
         Never from paths, hosts or times. Trials, prepared splits and teacher features are found by it.
+
+            DistillL2S(corpus=CommonVoice(root="/data/cv", language="cs"), weight=0.5, evaluation_seconds=240, …)
+            {…,"corpus":{"fingerprint":"5be1…","kind":"common_voice","language":"cs"},…,
+             "type":"trainables.recipes.distill_l2s:DistillL2S","weight":0.5}
+            SHA-256 of that JSON, its keys sorted, without spaces: the first twelve digits
+
+        Left out are the root and the seconds, which say where and how (`Where`): the digest of the data stands for the
+        root. A field that came later (`Since`) is left out while it has its default, as if it were not there yet.
         """
         return digest({"type": self.type_name(), **self.identity()}, 12)
 
@@ -94,21 +103,22 @@ class Preparation(Config, ABC):
     """Something that several trials need, made once: addressed by what made it, safe to ask for at any time."""
 
     accelerated: ClassVar[bool] = False
-    """Whether it is faster on a GPU."""
+    """Whether a GPU makes it faster."""
     format: ClassVar[int] = 1
     """Version of the files that it makes; those of another version are made anew."""
 
+    @override
     def identity(self) -> dict[str, Any]:
-        """What decides the result, and the format that it is written in."""
+        """The fields that decide the result, and the format of the files that it is written in."""
         return {"format": self.format, **super().identity()}
 
     @abstractmethod
     def build(self) -> Path:
-        """Make it, unless it is there; its folder."""
+        """Make it, unless it is there; returns its folder."""
 
     @abstractmethod
     def summary(self) -> str:
-        """One line on what was made."""
+        """One line on what was made, for the person who waits."""
 
 
 def _identity(value: Any) -> Any:

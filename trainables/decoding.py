@@ -1,4 +1,4 @@
-"""From CTC's frame labels to texts."""
+"""Texts from CTC's frame labels."""
 
 from jaxtyping import Int
 from torch import Tensor
@@ -9,7 +9,10 @@ from trainables.corpora.text import CharacterVocabulary
 def greedy(
     labels: Int[Tensor, "batch frames"], lengths: Int[Tensor, " batch"], vocabulary: CharacterVocabulary
 ) -> list[str]:
-    """Best-path decoding: repeats merged, blanks removed (Graves et al. 2006, §3.2)."""
+    """The texts of CTC's best paths, of `labels` the argmax: repeats merged, blanks removed (Graves et al. 2006, §3.2).
+
+    `_ a a b _ b b _` is `abb`: only the blank between them makes two of a letter.
+    """
     texts = []
     for row, length in zip(labels.tolist(), lengths.tolist(), strict=True):
         path = row[:length]

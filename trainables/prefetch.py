@@ -1,4 +1,10 @@
-"""Work that is done while the step before it still runs."""
+"""Work that is done while the step before it still runs.
+
+A thread reads, pads and pins the next batches while the main thread trains. It changes no result: it alone calls
+`next`, so that items come in their order, and each batch draws from a generator of its own, seeded by (seed, step,
+utterance), never from one that the main thread uses too. How far ahead the thread is, and how many items were made in
+vain when training ends or is killed, leaves no trace; a resumed run makes them again.
+"""
 
 from collections import deque
 from collections.abc import Generator, Iterator
@@ -11,7 +17,7 @@ AHEAD = 2
 
 
 def ahead(items: Iterator[T]) -> Generator[T]:
-    """The same items, made by a thread before they are asked for; what making them raises is raised here.
+    """Yield `items`, made by a thread before they are asked for; an error in making them is raised here.
 
     Close it where it is left early: the thread then ends, after at most `AHEAD` more items.
     """

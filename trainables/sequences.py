@@ -13,7 +13,11 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Sequences:
-    """A batch of sequences of unequal length. Values beyond each length are zero."""
+    """A batch of sequences of unequal length. Values beyond each length are zero.
+
+    The sequences 5 6 7 and 8 are values [[5, 6, 7], [8, 0, 0]], lengths [3, 1] and mask [[1, 1, 1], [1, 0, 0]].
+    Whatever takes means over time needs the lengths: the second row's mean is 8, not 8/3.
+    """
 
     values: Shaped[Tensor, "batch time *features"]
     lengths: Int[Tensor, " batch"]
@@ -24,11 +28,11 @@ class Sequences:
         return mask_of(self.lengths, self.values.shape[1])
 
     def changed(self, change: Callable[[Tensor], Tensor]) -> "Sequences":
-        """The same after `change` of where or how both tensors are kept."""
+        """The same sequences after `change`, such as a move to a device, of both tensors."""
         return Sequences(change(self.values), change(self.lengths))
 
     def zero_padded(self) -> "Sequences":
-        """The same with zeros beyond each length, for values that a layer has written everywhere."""
+        """The same sequences with zeros beyond each length, where a layer may have written something."""
         mask = self.mask.reshape(*self.values.shape[:2], *[1] * (self.values.dim() - 2))
         return Sequences(self.values.masked_fill(~mask, 0), self.lengths)
 

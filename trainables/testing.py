@@ -1,4 +1,4 @@
-"""Tiny corpora and tiny models, for tests and for smoke runs, made from nothing; and a teacher without its cache."""
+"""Tiny corpora and tiny models, made from nothing, for tests and smoke runs; and a teacher without its cache."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,7 +76,7 @@ def corpus(root: Path, language: str = "cs", *, sizes: Sequence[int] = (24, 8, 8
 
 @dataclass(frozen=True)
 class OnlineFeatures:
-    """A feature source that asks the teacher each time: what a cache must agree with."""
+    """A feature source that asks the teacher each time; a cache must agree with it."""
 
     teacher: TextEncoder
     split: PreparedSplit
@@ -87,7 +87,7 @@ class OnlineFeatures:
 
 
 def differentiable(items: Sequence[torch.Tensor]) -> Sequences:
-    """What `Sequences.stack` makes, with the gradients of `items`."""
+    """`items` padded as by `Sequences.stack`, but with their gradients."""
     lengths = torch.tensor([len(item) for item in items])
     return Sequences(torch.nn.utils.rnn.pad_sequence(list(items), batch_first=True), lengths)
 

@@ -1,4 +1,14 @@
-"""Pretrained weights: from a folder or a hub name to a folder that is complete and safe to load."""
+"""Pretrained weights: from a folder or a hub name to a folder that is complete and safe to load.
+
+A safetensors file is a header of names, types, shapes and offsets, and then the numbers: reading it runs nothing, and
+the header tells how long the file must be. A `pytorch_model.bin` is a pickle, which may run any code when it is
+loaded. So a folder without safetensors is refused, with the SHA-256 of its pickle in the sentence, until a person
+who trusts that very file puts the digest into the recipe (`bin_sha256`). It is compared each time before the file is
+loaded: a folder or a hub repository that changes later is refused again.
+
+Complete means: the header's length holds, the model is filled (`load`), and the digests of all files that decide the
+result are the fingerprint, which is in the signature in place of the folder's path.
+"""
 
 import json
 import os
@@ -17,7 +27,7 @@ from trainables.config import digest
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 NEW = ("pooler", "masked_spec_embed")
-"""Parts that a checkpoint may lack: the one is never used, the other is always trained."""
+"""Parts that a checkpoint may lack: the pooler, which is never used, and the mask's embedding, always trained."""
 TOKENIZER_FILES = ("tokenizer.json", "sentencepiece.bpe.model", "vocab.txt", "spm.model")
 
 
@@ -40,10 +50,10 @@ def locate(name: str) -> Path:
 
 
 def check(folder: Path, bin_sha256: str | None) -> Path:
-    """`folder`, if it is a model whose weights may be loaded.
+    """Return `folder`, if it is a model whose weights may be loaded.
 
     Raises ValueError when its config or weights are missing, or when the weights are a pickle whose SHA-256
-    is not `bin_sha256`: loading one runs code, so it takes the digest of a file that somebody trusts.
+    is not `bin_sha256`, the digest of a file that somebody trusts.
     """
     family(folder)
     # With a digest the pickle is what will be loaded, even beside safetensors: then it must be checked.
@@ -88,7 +98,7 @@ def load(folder: Path, config: PretrainedConfig, bin_sha256: str | None, **optio
 
 
 def family(folder: Path) -> str | None:
-    """transformers' name of a model's architecture.
+    """The name that transformers has for the architecture of the model in `folder`, such as wav2vec2.
 
     Raises ValueError when the config is missing or is not JSON.
     """
@@ -108,7 +118,7 @@ def fingerprint(name: str, bin_sha256: str | None) -> str:
 
 
 def fingerprint_without_weights(name: str) -> str:
-    """Digest of config and tokenizer of a model: of what is left of it when its weights are drawn anew."""
+    """Digest of config and tokenizer of a model, all that is left of it when its weights are drawn anew."""
     folder = locate(name)
     family(folder)
     return _fingerprint(folder, ())

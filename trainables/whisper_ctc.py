@@ -29,7 +29,7 @@ class WhisperCTCConfig(WhisperConfig):
 
     @classmethod
     def of(cls, config: PretrainedConfig) -> "WhisperCTCConfig":
-        """What of a Whisper's config says anything about its encoder and a head over `vocab_size` tokens."""
+        """The fields of a Whisper's config that are about its encoder, and about a head over `vocab_size` tokens."""
         fields: dict[str, Any] = {name: getattr(config, name) for name in KEPT}
         # transformers checks that the decoder, which there is not, starts with a token of the vocabulary.
         return cls(**fields | {"is_encoder_decoder": False, "decoder_start_token_id": config.pad_token_id})

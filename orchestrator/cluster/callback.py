@@ -1,4 +1,4 @@
-"""What Tune's loop sees, told to the listeners; and what it waits for too long."""
+"""Events of Tune's loop, passed on to the listeners; and the resources of processes that were killed."""
 
 import contextlib
 import time
@@ -11,6 +11,7 @@ import ray.tune
 from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 from ray.util.state import list_placement_groups
 from ray.util.state.exception import RayStateApiException
+from typing_extensions import override
 
 from orchestrator.study import interrupts
 from orchestrator.study.events import Listener
@@ -22,7 +23,23 @@ PATIENCE = 60.0
 
 
 class StudyCallback(ray.tune.Callback):
-    """Tells the listener of a study's trials."""
+    """Tells the listener of a study's trials, and gives back the resources that killed processes held.
+
+    Ray Train reserves the resources of an attempt's workers as a placement group, which its controller removes when
+    they end. The group belongs to the driver's job: where the controller is killed, or the Tune actor and the
+    controller with it, the workers end too, but their CPUs and GPUs stay reserved until the job ends, and the next
+    attempt may wait for them for ever. Ray Train has a watcher of its own that knows a group once its workers run, and
+    asks the dashboard after the controller; not every cluster has a dashboard. So groups are removed here as well:
+
+        a worker runs, and first of all tells of its group     the group is noted in `placed`
+        the attempt or the trial ends, in whatever way         the noted group is removed, if it is still there
+        a process is killed before a worker has told           all groups of this job's workers that no running trial
+                                                               has told of are removed: after the failed attempt, or,
+                                                               where the Tune actor was killed (`lost`), when Tune
+                                                               starts the trial again
+
+    The last may hit another trial that is just being started: it loses its workers, and is tried again.
+    """
 
     def __init__(
         self,
@@ -36,20 +53,21 @@ class StudyCallback(ray.tune.Callback):
         self.trials, self.ledger, self.listener, self.resources = trials, ledger, listener, resources
         self.preparing = preparing
         self.starting: dict[str, float] = {}
-        """When the trials that have not begun yet were started."""
+        """The moments at which trials were started that have not begun yet, by signature, on the monotonic clock."""
         self.paused: dict[str, str] = {}
+        """The reasons for which trials paused, by signature."""
         self.placed: dict[str, str] = {}
-        """The placement groups of running trials. Ray leaves those of killed controllers to their job's end, so they
-        are removed here."""
+        """The placement groups of running trials, in hexadecimal, by signature."""
         self.lost: set[str] = set()
-        """The trials whose Tune actor was killed before a worker has told of its placement group."""
+        """Signatures of trials whose Tune actor was killed before a worker told of its placement group."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Tune pickles its callbacks to restore an experiment, which is never done here.
         return ray.tune.Callback, ()
 
+    @override
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
-        """Watch over trials that do not begin, and over who wants the study to end."""
+        """Tells of trials that have not begun for long, and raises KeyboardInterrupt when one was asked for."""
         interrupts.check()
         now = time.monotonic()
         for signature, begun in list(self.starting.items()):
@@ -57,8 +75,9 @@ class StudyCallback(ray.tune.Callback):
                 self.starting[signature] = now  # and tell again after as long
                 self.listener.noted(f"{self.trials[signature].label}: waits for {self._lacking()}")
 
+    @override
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """Its processes are being started."""
+        """Tells that the trial is started; first removes the group that a killed actor of the trial has left."""
         signature = trial.config["signature"]
         if signature in self.lost:
             self.lost.discard(signature)
@@ -66,8 +85,9 @@ class StudyCallback(ray.tune.Callback):
         self.starting[signature] = time.monotonic()
         self.listener.started(self.trials[signature])
 
+    @override
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
-        """A report of its first worker, or the reason for which it pauses."""
+        """Passes on what the Tune actor sends: the first worker's reports, a failed attempt, the reason of a pause."""
         signature = trial.config["signature"]
         if group := result.get("placement_group"):
             self.placed[signature] = group
@@ -83,8 +103,9 @@ class StudyCallback(ray.tune.Callback):
             self._over(signature)
             self.starting[signature] = time.monotonic()  # the next attempt
 
+    @override
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """It has a result, or pauses, or the scheduler has stopped it."""
+        """Tells how the trial ended; without a result and without a pause, the scheduler has stopped it."""
         signature = trial.config["signature"]
         self._over(signature)
         result = self.ledger.result(signature)
@@ -96,15 +117,17 @@ class StudyCallback(ray.tune.Callback):
             self.ledger.finish(signature, result)
         self.listener.ended(self.trials[signature], result)
 
+    @override
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """What steers it was killed, and is started again."""
+        """Removes the group of a trial whose Tune actor was killed, and which Tune is about to start again."""
         signature = trial.config["signature"]
         if signature not in self.placed:
             self.lost.add(signature)
         self._over(signature)
 
+    @override
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """Not the recipe has failed, which has a result then, but what steers it."""
+        """Tells that the Tune actor has failed too often to be started again; a failed recipe has a result instead."""
         signature = trial.config["signature"]
         self._over(signature)
         reason = str(trial.get_error() or "unknown").strip().splitlines()[-1]
@@ -119,8 +142,7 @@ class StudyCallback(ray.tune.Callback):
         """Remove the placement groups of this job's workers that no running trial has told of.
 
         One of them is that of a trial whose controller was killed while its workers were started, with the Tune actor
-        or alone. Another may be of a trial that is just being started, which then loses its workers and starts them
-        again. A cluster without a dashboard cannot say whose a group is; there it stays until the job ends.
+        or alone. A cluster without a dashboard cannot say whose a group is; there it stays until the job ends.
         """
         context = ray.get_runtime_context()
         worker = {name: amount for name, amount in self.resources.per_worker().items() if amount}
@@ -160,7 +182,7 @@ class StudyCallback(ray.tune.Callback):
         return f"{self.resources}; free now: {there or 'nothing that it needs'}{held}"
 
     def _held(self, taken: Mapping[str, float]) -> str:
-        """How much of what is taken the study's own preparations hold.
+        """Words on the resources that the study's own preparations hold of all that is taken; empty if none.
 
         Trials are in placement groups. What is taken outside of them is taken by tasks, of which the preparations are
         ours: some of them may still wait, so that they hold no more than all tasks do.

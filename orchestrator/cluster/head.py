@@ -13,13 +13,13 @@ ADDRESS = r"(?:\[[\da-fA-F:.]+\]|[^\s:/@\[\]]+):\d{1,5}"
 PATIENCE = 4
 """Seconds that a head has to answer."""
 HEALTH = "/grpc.health.v1.Health/Check"
-"""gRPC's own protocol for asking after a server's health, which Ray's head speaks, and without a token."""
+"""gRPC's own protocol for asking after a server's health: Ray's head speaks it, and wants no token for it."""
 TLS = ("RAY_TLS_CA_CERT", "RAY_TLS_SERVER_KEY", "RAY_TLS_SERVER_CERT")
 """The files of a cluster with RAY_USE_TLS, in the order in which gRPC takes them."""
 
 
 def find(address: str | None) -> str | None:
-    """What Ray is to join, by an option's value or else by RAY_ADDRESS; None for a new cluster on this machine.
+    """The address for Ray to join, from an option's value or else from RAY_ADDRESS; None for a new cluster here.
 
     Raises ValueError, naming the option or the variable, when it is no address of a head, or when none answers there.
     """
@@ -51,7 +51,7 @@ def _latest() -> str | None:
 
 
 def _silence(head: str) -> str:
-    """Why no head answers at an address; nothing where one does."""
+    """The reason for which no head answers at an address; empty where one does."""
     # Like Ray's own connections, not through a proxy.
     options = [("grpc.enable_http_proxy", 0)]
     if os.environ.get("RAY_USE_TLS", "").lower() in ("1", "true"):

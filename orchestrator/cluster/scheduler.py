@@ -1,15 +1,23 @@
-"""Which trial stops early."""
+"""Early stopping: trials that give their places to better ones."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+from typing_extensions import override
 
 from orchestrator.study.sweep import Trial
 
 
 class RowsApart(TrialScheduler):
-    """Asynchronous successive halving within each row of the study: a language's trials against each other only."""
+    """Asynchronous successive halving (ASHA) within each row of the study: trials of one language, say, and no others.
+
+    A row has rungs at a quarter and at half of a trial's steps. The first report at or beyond a rung is compared with
+    those that other trials of the row have made there so far: one that is worse than their median stops its trial.
+    Nobody waits for anybody, so the first trial at a rung always passes. Of four trials one after the other, with
+    errors of 40, 50, 30 and 45 % at a rung, 50 stops (the median was 40), and so does 45 (of 40, 50 and 30: 40).
+    One scheduler over all rows would stop the languages that are hard, and not the trials that are bad at them.
+    """
 
     def __init__(self, trials: Mapping[str, Trial], row: str, metric: str) -> None:
         """`trials` by signature; `row` is the field that tells rows apart."""
@@ -17,38 +25,39 @@ class RowsApart(TrialScheduler):
         self.trials, self.row, self.judged = trials, row, f"reported/valid_{metric}"
         self.rows: dict[Any, ASHAScheduler] = {}
 
+    @override
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        """See `TrialScheduler`: it has its metric already."""
-        return True
+        return True  # it has its metric already
 
+    @override
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """See `TrialScheduler`."""
         self._of(trial).on_trial_add(tune_controller, trial)
 
+    @override
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """See `TrialScheduler`."""
         self._of(trial).on_trial_error(tune_controller, trial)
 
+    @override
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """See `TrialScheduler`. One that is trained to its end is tested: to stop it would save next to nothing."""
+        """Judges a report. A trial that is trained to its end is tested: to stop it would save next to nothing."""
         if result.get("reported/step", 0) >= self.trials[trial.config["signature"]].recipe.steps:
             return TrialScheduler.CONTINUE
         return self._of(trial).on_trial_result(tune_controller, trial, result)
 
+    @override
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """See `TrialScheduler`."""
         self._of(trial).on_trial_complete(tune_controller, trial, result)
 
+    @override
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        """See `TrialScheduler`."""
         self._of(trial).on_trial_remove(tune_controller, trial)
 
+    @override
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """See `TrialScheduler`: the first that waits."""
         return next((trial for trial in tune_controller.get_trials() if trial.status == "PENDING"), None)
 
+    @override
     def debug_string(self) -> str:
-        """See `TrialScheduler`."""
         return "successive halving within rows"
 
     def _of(self, tune_trial: Any) -> ASHAScheduler:

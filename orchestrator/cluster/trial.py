@@ -1,7 +1,24 @@
 """One trial, in its Tune actor and in its Ray Train workers, and what becomes of its failures.
 
-A report of the recipe passes through four processes: the first worker (`_tell`), Ray Train's controller
-(`Reports`), the Tune actor (`_fit`), and the driver, whose loop hears of it (`callback.py`) and may stop the trial.
+The way of one metric from a worker to MLflow, through five processes:
+
+    first worker          StoredRun.report ──▶ history.json on the study's storage ─────────────────┐
+                             │ _tell: ray.train.report                                              │
+    Train's controller    Reports.after_report, once all workers have reported                      │
+                             │ Reports.put                                                          │
+    the queue's actor        │                                                                      │
+                             │ Reports.get                                                          │
+    Tune actor            _fit: ray.tune.report                                                     │
+                             │                                                                      │
+    driver                Tune's loop ──▶ RowsApart.on_trial_result, which may stop the trial       │
+                             └──▶ StudyCallback.on_trial_result ──▶ Listeners ──▶ the terminal      │
+                                                                       │                            │
+                                                                    Tracker.reported: a task        │
+                                                                       └──▶ thread "mlflow" ◀───────┘
+                                                                               └──▶ MLflow
+
+The terminal and the scheduler get what came through all processes, and miss what was under way in one that was
+killed. MLflow misses nothing: whatever wakes its thread, it reads the history and sends all that MLflow lacks.
 """
 
 import contextlib
@@ -21,6 +38,7 @@ from ray.exceptions import RayError
 from ray.util import get_current_placement_group
 from ray.util.queue import Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from typing_extensions import override
 
 from orchestrator import provenance
 from orchestrator.redaction import first_line, public
@@ -38,29 +56,30 @@ LOST_IN_A_ROW = 8
 
 @dataclass(frozen=True)
 class StudyContext:
-    """What all trials of a study are run with. Ray hands it to the Tune actors once, beside the trials' configs."""
+    """The settings that all trials of a study share. Ray hands them to the Tune actors once, beside the configs."""
 
     ledger: Ledger
     lease: Lease
     resources: Resources
     retries: int
-    """How often a trial is tried again whose recipe raised an error."""
+    """How often a trial whose recipe raised an error is tried again."""
     commit: str
     """The commit of the code, which a worker's copy of it may not know."""
 
 
 @dataclass
 class Budget:
-    """What a trial may go through before it is given up."""
+    """The failures that a trial may still go through before it is given up."""
 
     errors: int
-    """That the recipe may raise and be tried again."""
+    """Errors that the recipe may still raise and be tried again."""
     lost: int = 0
     """Groups of workers lost since the last checkpoint."""
     checkpoint: str = ""
+    """Name of the last checkpoint when workers were lost; empty where there was none."""
 
     def after_failure(self, error: BaseException, ledger: Ledger, signature: str) -> str:
-        """What to say of an attempt that failed, and is tried again.
+        """Count an attempt that failed; returns a line on it, for a trial that is tried again.
 
         Raises Pause when the trial must wait for a person, GivenUp when its budget is used up.
         """
@@ -88,7 +107,7 @@ class Budget:
 
 
 class Pause(Exception):
-    """The trial cannot go on now, through no fault of its own."""
+    """The trial cannot go on now, through no fault of its own; the next submission resumes it."""
 
 
 class GivenUp(Exception):
@@ -96,7 +115,7 @@ class GivenUp(Exception):
 
 
 def run_trial(config: dict[str, Any], study: StudyContext) -> None:
-    """The trial in its Tune actor: attempts, until it has a result or must pause.
+    """Run a trial in its Tune actor: attempts, until it has a result or must pause.
 
     `config` has the trial's `signature`, and the `most_workers` that it may have now.
     """
@@ -147,17 +166,20 @@ def _queue() -> Queue:
 
 @dataclass(frozen=True)
 class Reports(ray.train.UserCallback):
-    """Puts what the first worker reports into a queue, from Ray Train's controller, where it is called."""
+    """Carries the first worker's reports through a queue, from Ray Train's controller to the Tune actor.
+
+    Ray Train calls `after_report` in the controller, to which it is pickled; the Tune actor calls `get`.
+    """
 
     attempt: str
     queue: Queue
 
+    @override
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        """See `UserCallback`."""
         self.put(dict(metrics[0]))
 
     def put(self, report: dict[str, Any] | None) -> None:
-        """A report, or None for the end of the attempt."""
+        """Put a report into the queue, or None for the end of the attempt."""
         self.queue.put((self.attempt, report))
 
     def get(self) -> dict[str, Any] | None:
@@ -171,8 +193,11 @@ def _fit(trainer: "TorchTrainer", reports: Reports) -> None:
     """Train, and tell Tune what comes through `reports`; raises what `fit` raises.
 
     Tune stops a trial by raising SystemExit in its function where that reports. Then this function ends, and the
-    thread as soon as the driver has ended the workers. Ray's own `TuneReportCallback` has one slot for the
-    callback's reports and the function's: with a report in it when the function ends, both wait for ever.
+    thread as soon as the driver has ended the workers.
+
+    Ray's own `TuneReportCallback` would do without this queue and this thread, but it has a slot for one report: the
+    thread of the actor that empties the slot, for Tune, is also the one that fills it with the controller's reports.
+    Where this function reports too, or ends with a report under way, that thread waits for itself for ever.
     """
     errors: list[BaseException] = []
 
@@ -224,7 +249,7 @@ def _trainer(config: dict[str, Any], study: StudyContext, reports: Reports) -> "
 
 
 def _no_repetition() -> ray.train.FailureConfig:
-    """Each attempt is made here, with as many workers as fit by then: of Ray's own limits each is 0.
+    """Ray's own limits of repetition, all 0: each attempt is made here, with as many workers as fit by then.
 
     Their number grows from release to release; that of preemptions, where there is one, has no bound by default.
     """
@@ -233,7 +258,7 @@ def _no_repetition() -> ray.train.FailureConfig:
 
 
 def _train(config: dict[str, Any]) -> None:
-    """The recipe, in each Ray Train worker; the first writes the result, which is what finishes the trial."""
+    """Run the recipe, in each Ray Train worker; the first writes the result, which is what finishes the trial."""
     signature, study = config["signature"], config["study"]
     require_visible(study.ledger)
     # When the Tune actor is killed nobody but the driver removes the group, which keeps its resources.
@@ -280,7 +305,7 @@ def _full(error: BaseException) -> bool:
 
 
 def _losses(error: BaseException) -> Mapping[int, BaseException]:
-    """Why training failed, by rank; rank -1 for what was no worker's doing."""
+    """The errors that ended training, by rank; rank -1 for one that was no worker's doing."""
     if isinstance(error, ray.train.WorkerGroupError) and error.worker_failures:
         return error.worker_failures
     return {-1: getattr(error, "controller_failure", error)}

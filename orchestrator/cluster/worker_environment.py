@@ -1,4 +1,4 @@
-"""What Ray's workers inherit of this process: the places that its variables name, and what it can import.
+"""The environment of Ray's workers: the places that this process's variables name, and what it can import.
 
 Tune and Train give each worker a working directory of its own, so that a path must not begin at the one of the driver.
 """
@@ -16,7 +16,8 @@ SETTINGS = {
     "RAY_TRAIN_METRICS_ENABLED": "0",
 }
 PASSED_ON = ("L2S_CACHE", "HF_HUB_OFFLINE", "HF_HOME")
-"""Never credentials: Ray logs what it passes on. A node has its own, and a cluster started here inherits ours."""
+"""Variables that are passed on: never credentials, for Ray logs them. A node has its own, and a cluster that is
+started here inherits ours."""
 
 
 def variables(*, own: bool) -> dict[str, str]:

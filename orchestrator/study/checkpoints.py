@@ -2,6 +2,18 @@
 
 <trial>/checkpoints/step-00000160/<files>        as the recipe made them
                                  /manifest.json  their sizes and SHA-256, written last
+
+The order of a commit, in which each moment may be the last of its process:
+
+    1  delete the folder of this step     what an attempt left that was killed here, or one that was damaged since
+    2  upload its files                   one after the other; without a manifest nobody takes them for a checkpoint
+    3  write the manifest                 in one step: now the checkpoint is there
+    4  delete all but the last two        a third that is left over here is deleted by the next commit
+
+Whoever resumes takes the newest whose files have the sizes and digests of their manifest. One that does not, because
+a disk or a copy harmed it, or because it was half deleted, is passed over for the one before: so there are two.
+The report of a step is in the history before its checkpoint is committed (stored_run.py): the other way round, a
+process killed in between would resume beyond a report that nobody has.
 """
 
 import hashlib
@@ -12,7 +24,7 @@ from pathlib import Path
 from orchestrator.study.storage import Storage
 
 KEPT = 2
-"""So that there is another when the last is damaged."""
+"""Checkpoints that are kept: the last, and another for when that is damaged."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +42,7 @@ class Checkpoints:
     def commit(self, step: int, folder: Path) -> None:
         """Copy the files of `folder` here as the checkpoint of `step`, and forget all but the last two.
 
-        Whatever stops it, the checkpoints before it stay.
+        Whatever stops it, the checkpoints before it stay. Raises OSError when the storage cannot be written.
         """
         name = f"step-{step:08d}"
         self.storage.delete(name)  # of an attempt that was stopped here, or one that was damaged since
@@ -47,7 +59,7 @@ class Checkpoints:
             self.storage.delete(old)
 
     def latest(self, scratch: Path) -> Path | None:
-        """Folder with the last checkpoint that is unharmed, fetched to `scratch` unless it is on this machine."""
+        """The folder of the newest unharmed checkpoint, fetched to `scratch` where it is remote; None without one."""
         for name in reversed(self.steps()):
             folder = self.storage.local / name if self.storage.local else self._fetch(name, scratch / name)
             if folder is not None and self._unharmed(name, folder):

@@ -1,9 +1,10 @@
-"""What happens in a study, told to whoever listens: the terminal and MLflow."""
+"""Events of a study, told to whoever listens: the terminal and MLflow."""
 
 import time
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
+from typing_extensions import override
 
 from orchestrator.redaction import public
 from orchestrator.study.ledger import Result
@@ -11,13 +12,13 @@ from orchestrator.study.sweep import Trial
 
 
 class Listener:
-    """Hears of a study's events, in the driver; overrides those that it cares for."""
+    """Someone who is told of a study's events, in the driver; a subclass overrides those that it cares for."""
 
     def noted(self, text: str) -> None:
         """Something that a person should know."""
 
     def preparing(self, trial: Trial) -> None:
-        """What the trial needs is being made."""
+        """The preparations that a trial needs are being made."""
 
     def started(self, trial: Trial) -> None:
         """A trial's processes are being started."""
@@ -33,31 +34,32 @@ class Listener:
 
 
 class Narrator(Listener):
-    """One line per event; `metric` is what a person wants to know of a trial, such as cer."""
+    """Prints a line for each event, with one `metric` of a trial, such as cer."""
 
     def __init__(self, console: Console, metric: str, trials: int, ended: int) -> None:
         self.console, self.metric, self.trials, self.done = console, metric, trials, ended
         self.begun = time.monotonic()
 
+    @override
     def noted(self, text: str, style: str | None = None) -> None:
-        """A line with the minutes since the start, without credentials."""
+        """Prints a line with the time since the start, in minutes and seconds, without credentials."""
         minutes, seconds = divmod(int(time.monotonic() - self.begun), 60)
         line = f"{minutes:3d}:{seconds:02d}  {public(text)}"
         self.console.print(line, style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
+    @override
     def started(self, trial: Trial) -> None:
-        """That it has begun."""
         self.noted(f"{trial.label}: started")
 
+    @override
     def reported(self, trial: Trial, metrics: Mapping[str, float]) -> None:
-        """The validation error, where there is one."""
         if f"valid_{self.metric}" in metrics:
             value = metrics[f"valid_{self.metric}"]
             step = f"step {metrics['step']:g} of {trial.recipe.steps}"
             self.noted(f"{trial.label}: {step}, validation {self.metric.upper()} {value:.1f} %")
 
+    @override
     def ended(self, trial: Trial, result: Result) -> None:
-        """The test error, or why there is none, and how far the study is."""
         self.done += 1
         far = f"({self.done} of {self.trials})"
         if result.status == "finished":
@@ -67,8 +69,8 @@ class Narrator(Listener):
             style = "red" if result.status == "failed" else None
             self.noted(f"{trial.label}: {result.status}: {result.reason} {far}", style=style)
 
+    @override
     def paused(self, trial: Trial, reason: str) -> None:
-        """Why."""
         self.noted(f"{trial.label}: paused: {reason}", style="yellow")
 
 
@@ -78,32 +80,32 @@ class Listeners(Listener):
     def __init__(self, listeners: Sequence[Listener]) -> None:
         self.listeners = listeners
 
+    @override
     def noted(self, text: str) -> None:
-        """See `Listener`."""
         for listener in self.listeners:
             listener.noted(text)
 
+    @override
     def preparing(self, trial: Trial) -> None:
-        """See `Listener`."""
         for listener in self.listeners:
             listener.preparing(trial)
 
+    @override
     def started(self, trial: Trial) -> None:
-        """See `Listener`."""
         for listener in self.listeners:
             listener.started(trial)
 
+    @override
     def reported(self, trial: Trial, metrics: Mapping[str, float]) -> None:
-        """See `Listener`."""
         for listener in self.listeners:
             listener.reported(trial, metrics)
 
+    @override
     def ended(self, trial: Trial, result: Result) -> None:
-        """See `Listener`."""
         for listener in self.listeners:
             listener.ended(trial, result)
 
+    @override
     def paused(self, trial: Trial, reason: str) -> None:
-        """See `Listener`."""
         for listener in self.listeners:
             listener.paused(trial, reason)

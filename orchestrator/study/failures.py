@@ -1,4 +1,4 @@
-"""What a study says when it cannot begin, or cannot go on."""
+"""The errors of a study that cannot begin, or cannot go on."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ class StudyFailed(RuntimeError):
 
 
 class Refused(Exception):
-    """What was asked for cannot be done; the cause is a ValueError for the person who asked."""
+    """A request that cannot be carried out; the cause is a ValueError for the person who asked."""
 
 
 @contextlib.contextmanager

@@ -1,4 +1,9 @@
-"""A person's or a cluster's request to end, which no library may swallow."""
+"""Requests of a person or of a cluster to end, which no library may swallow.
+
+A signal raises KeyboardInterrupt in the main thread, wherever that is: also in a callback from C or in a finaliser,
+where Python prints an exception and goes on, and in a library that catches it. So the signal is noted besides, and
+what runs again and again, such as Tune's loop through its callback and its queue, asks with `check`.
+"""
 
 import contextlib
 import signal
@@ -7,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 INTERRUPTED = 130
-"""Exit code of what was interrupted, as a shell's."""
+"""Exit code of an interrupted process, as shells have it."""
 
 _asked = threading.Event()
 
@@ -28,7 +33,7 @@ def interruptible() -> Iterator[None]:
 
 
 def check() -> None:
-    """Raises KeyboardInterrupt when one was asked for: the first may have been raised where exceptions are ignored."""
+    """Raises KeyboardInterrupt if this process was asked to end since `interruptible` began."""
     if _asked.is_set():
         raise KeyboardInterrupt
 

@@ -3,6 +3,22 @@
 Storage has no locks that work on a folder, on NFS and on S3 alike; what they all have is that a file is seen by
 every listing that begins after it was written. So a submitter writes its lease, then lists the leases, and goes on
 only if it sees no other: of two that come together at most one sees none, because the later listing sees both.
+
+A lease is a file, `submitter-<id>.json`: the owner's host, machine and process, and a beat. The protocol:
+
+1. Outlive the leases that are there. On the same machine the process table says whether the owner runs: then this
+   submitter is refused, else that lease is deleted. On another machine only the beat can tell: where it moves on
+   within `PATIENCE`, this submitter is refused; where it stands still, the owner is dead and its lease deleted.
+2. Write a lease with beat 0: it is made, not held. List the leases until there is no other.
+   A lease with beat 1 or more is held: delete one's own, and be refused.
+   All have beat 0: the one with the smallest name waits for the others to go; the others go.
+3. Write beat 1: the study is held. Renew every `BEAT` seconds, until the block ends and the lease is deleted.
+4. A lease that is gone was deleted by step 1 of another submitter, after `PATIENCE` seconds of silence, as of a
+   machine that slept or was cut off. Whoever renews it interrupts its own process; and the workers of its trials,
+   which look for it (`check`) before each report and before the result, end with Superseded and write no more.
+
+What the lease cannot do: between a worker's look and its writing there is a moment. What it writes then belongs to
+the same trial and the same step, and a checkpoint that two have written at once lacks the digests of its manifest.
 """
 
 import contextlib
@@ -25,13 +41,13 @@ PREFIX = "submitter-"
 BEAT = 4.0
 """Seconds between renewals."""
 HELD = 1
-"""The beat from which on a lease is not only made but held."""
+"""The beat from which on a lease is held; before, it is only made."""
 PATIENCE = 20.0
 """Seconds without a renewal after which a submitter that cannot be asked is taken for dead."""
 
 
 class Superseded(RuntimeError):
-    """Another submitter has taken the study over."""
+    """The lease is lost: another submitter has taken the study over."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +59,7 @@ class Lease:
 
     @property
     def name(self) -> str:
-        """Its file."""
+        """The name of the lease's file in the study's folder."""
         return f"{PREFIX}{self.id}.json"
 
     def check(self) -> None:
@@ -120,7 +136,7 @@ class Lease:
 
 
 def _outlive(study: Storage, name: str, told: Callable[[str], None]) -> None:
-    """Return when the submitter behind a lease is dead and its lease deleted."""
+    """Return when the submitter behind a lease is dead and its lease deleted. Raises StudyFailed when it is alive."""
     first = _read(study, name)
     if first is None:
         return
@@ -149,7 +165,7 @@ def _read(study: Storage, name: str) -> dict[str, Any] | None:
 
 
 def _glance(study: Storage, name: str) -> dict[str, Any]:
-    """A lease that may just be written or deleted; empty where it cannot be read this time."""
+    """The content of a lease that may just be written or deleted; empty where it cannot be read this time."""
     with contextlib.suppress(OSError):
         return _read(study, name) or {}
     return {}
@@ -170,14 +186,14 @@ def _me() -> dict[str, Any]:
 
 
 def _machine() -> list[str]:
-    """This boot of this machine, and its process numbers: containers on one machine have their own."""
+    """Names this boot of this machine and its space of process numbers, of which each container has its own."""
     with contextlib.suppress(OSError):
         return [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]
     return [socket.gethostname(), str(uuid.getnode())]
 
 
 def _started(pid: int) -> str | None:
-    """When a process was started, in clock ticks since boot: a process number may have been used again."""
+    """Clock ticks from boot to a process's start, by which one is told from another with the same number."""
     with contextlib.suppress(OSError):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return None if fields[0] == "Z" else fields[19]

@@ -1,4 +1,4 @@
-"""Who runs a study: this process, or a Ray cluster."""
+"""The interface of those who run a study: this process, or a Ray cluster."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -10,16 +10,16 @@ from orchestrator.study.sweep import Sweep, Trial
 
 
 class Runner(Protocol):
-    """What a study needs of one."""
+    """Someone who runs the trials of a study."""
 
     def slots(self) -> int:
-        """Trials at once. Raises ValueError, naming the resource, where there is room for none."""
+        """How many trials run at once. Raises ValueError, naming the resource, where there is room for none."""
         ...
 
     def probe(self, trial: Trial) -> Mapping[str, float]:
-        """See `Recipe.probe`; where a trial would run."""
+        """The recipe's `probe` where the trial would run: `seconds` of a step, and the model's `parameters`."""
         ...
 
     def run(self, sweep: Sweep, trials: Sequence[Trial], ledger: Ledger, lease: Lease, listener: Listener) -> None:
-        """Run `trials`; what comes of them is in the ledger."""
+        """Run `trials`, telling `listener` of their events; their results are in the ledger when it returns."""
         ...

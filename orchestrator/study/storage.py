@@ -1,4 +1,16 @@
-"""Where a study lives: a folder that all nodes share, or an object store's URL; files appear whole or not at all."""
+"""The place of a study: a folder that all nodes share, or an object store's URL; files appear whole or not at all.
+
+What is one step to every other process, and what is not:
+
+    write     on a folder: a dotted file beside it, flushed to the disk, then renamed over the old one, in one step;
+              on an object store: one object, which is there when its last byte is; a store cannot rename, but copies
+              and deletes; on fsspec's other file systems as on a folder, and as good as their `move`
+    upload    not one step: on a folder the file grows under its own name, and a copy may break off
+    delete    of a file one step; of a folder as many as it has files, in any order
+    names     every file that was written before the listing began, and is still there, is in it
+
+So what belongs together is written file by file, and last a small file that vouches for the others (checkpoints.py).
+"""
 
 import contextlib
 import os
@@ -19,7 +31,7 @@ from orchestrator.redaction import first_line, public
 AT_ONCE = 32
 """Requests under way at once, where many small files are read."""
 READINGS = 8
-"""Times that a file is read which others write all the while."""
+"""How often, at most, a file is read that others write all the while."""
 URL = re.compile(r"[A-Za-z][\w+.:-]*://")
 """The beginning of a URL; one of fsspec's may have several schemes, such as `simplecache::s3://`."""
 URL_CHARACTERS = "%:/?#[]@!$&'()*+,;=-._~"
@@ -61,12 +73,12 @@ class Storage:
 
     @property
     def local(self) -> Path | None:
-        """The folder itself, where it is one."""
+        """The folder's path, where the storage is a folder, or else None."""
         return Path(self.path) if isinstance(self.filesystem, fs.LocalFileSystem) else None
 
     @property
     def _of_objects(self) -> bool:
-        """Whether it has no folders but in its objects' names."""
+        """Whether this is an object store, which has no folders but in its objects' names."""
         return self.filesystem.type_name in ("s3", "gcs")
 
     def __truediv__(self, name: str) -> "Storage":
@@ -92,7 +104,7 @@ class Storage:
         return data.decode(errors="replace")
 
     def read_all(self, names: Sequence[str]) -> list[str | None]:
-        """Many small files, side by side where each is a request."""
+        """The texts of many small files, as `read` gives them; read side by side where each is a request."""
         if self.local:
             return [self.read(name) for name in names]
         with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -125,7 +137,7 @@ class Storage:
             raise
 
     def names(self) -> list[str]:
-        """What lies directly in this folder, sorted; nothing where there is no folder. Dotted names are left out."""
+        """Names of all that lies directly in this folder, sorted, without dotted ones; none where it is not there."""
         selector = fs.FileSelector(self.path, allow_not_found=True)
         try:
             found = self.filesystem.get_file_info(selector)
@@ -146,7 +158,7 @@ class Storage:
             pass  # somebody else was faster
 
     def upload(self, source: Path, name: str) -> None:
-        """Copy a file here. It is there before it is whole: something that is written later must vouch for it."""
+        """Copy a file here. It may be there before it is whole: something that is written later must vouch for it."""
         if not self._of_objects:
             self.filesystem.create_dir(f"{self.path}/{name}".rpartition("/")[0])
         with source.open("rb") as file, self.filesystem.open_output_stream(f"{self.path}/{name}") as stream:
@@ -162,14 +174,14 @@ class Storage:
         return target
 
     def free(self) -> int | None:
-        """Bytes that are left, where that is known."""
+        """Bytes that are left, or None where that is not known."""
         folder = self.local
         while folder is not None and not folder.exists():
             folder = folder.parent
         return shutil.disk_usage(folder).free if folder else None
 
     def check(self) -> None:
-        """Look at it without changing it.
+        """Look, without changing anything, whether the storage can be used.
 
         Raises ValueError when it cannot be read or, as far as can be seen, written.
         """

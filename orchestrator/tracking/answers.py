@@ -1,4 +1,4 @@
-"""What MLflow answers: whether it is there, whether it takes what it is given, and whether the same call may help."""
+"""MLflow's answers: whether it is there, whether it takes what it is given, and whether to ask again may help."""
 
 import contextlib
 import http
@@ -27,13 +27,13 @@ SETTINGS = {
 LOOK = 5
 """Seconds that a server has to answer when a study begins; later it has longer, since nobody waits for it then."""
 PASSING = {ErrorCode.Name(code) for code in (INTERNAL_ERROR, REQUEST_LIMIT_EXCEEDED, TEMPORARILY_UNAVAILABLE)}
-"""MLflow's own words for what may be over soon; a lost connection and a locked database are among them."""
+"""MLflow's error codes for what may be over soon; a lost connection and a locked database are among them."""
 PASSING_STATUSES = {408, 429, *range(500, 600)}
-"""The same in HTTP, in which files travel: a request timed out, too many of them, or trouble of the server's own."""
+"""HTTP's status codes for it, where files travel: a request timed out, too many of them, a server in trouble."""
 PASSING_OF_SQLITE = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN")
-"""The same of a database file. To MLflow all that SQLite refuses is temporarily unavailable."""
+"""SQLite's names for it begin like these. MLflow calls all that SQLite refuses temporarily unavailable."""
 LONGEST = 300
-"""Characters of what another program says that are repeated."""
+"""Characters that are repeated of another program's message."""
 
 
 def configure() -> None:
@@ -47,7 +47,7 @@ def configure() -> None:
 
 @contextlib.contextmanager
 def reaching(uri: str, what: str) -> Iterator[None]:
-    """Do in the block what needs MLflow for the first time; it has `LOOK` seconds for each answer.
+    """Around a block that needs MLflow for the first time: it has `LOOK` seconds for each answer.
 
     Raises ValueError like `taking`, and where a file can be no database.
     """
@@ -105,7 +105,7 @@ def passing(error: Exception) -> bool:
 
 
 def why(error: Exception, uri: str) -> str:
-    """What an error of MLflow's at `uri` says, without the names of other libraries' parts."""
+    """The reason that an error of MLflow's at `uri` gives, in one line, without the names of other libraries' parts."""
     text = first_line(error, uri)
     if found := re.search(r"Caused by \w+\([\"']?(?:.*?\): )?(.+?)[\"')]*$", text):
         return found[1]

@@ -12,7 +12,7 @@ from orchestrator.study.storage import writable
 
 SQLITE = "sqlite:///"
 NAMING_THE_DRIVER = "sqlite+pysqlite:///"
-"""The same to SQLAlchemy. MLflow makes the folder of a plain `sqlite:///` URI, without undoing the URI's escapes."""
+"""The same to SQLAlchemy as `SQLITE`; of a plain `sqlite:///` URI MLflow makes the folder without undoing escapes."""
 HEADER = b"SQLite format 3\0"
 """The first bytes of a file of SQLite's."""
 PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}

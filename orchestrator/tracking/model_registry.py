@@ -19,7 +19,7 @@ WHAT = "the model"
 
 
 def register(uri: str, name: str, *, study: str, signature: str, folder: Path, description: str) -> str:
-    """A new version of the model `name`: `folder`, put among the artifacts of the trial's run. Its number.
+    """Make a version of the model `name` of `folder`, put among the artifacts of the trial's run; returns its number.
 
     Raises ValueError when MLflow does not answer, has no such run, or refuses.
     """

@@ -1,9 +1,16 @@
 """MLflow: one parent run for the study, one child per trial, looked up by tag before they are made.
 
-The ledger is the outbox: what a trial has reported lies on the study's storage before anybody hears of it, with
-its time. One thread of the driver brings MLflow up to it, as often and as late as it must: a report that is sent
-twice has the same step and time, and is one to MLflow. A trial whose history has begun anew, because its files were
-deleted, gets a new run: the old one's curve must not pass for it. No training step and no scheduler waits for MLflow.
+MLflow is the ledger's shadow. What a trial has reported lies on the study's storage before anybody hears of it, with
+its time. An event of the study becomes a task of one thread of the driver: read the trial's history, send the reports
+beyond those that the run's tag `l2s.reports` counts, count them there. A report that is sent twice, as by a driver
+that was killed in between, has the same step and time, and is one to MLflow. No step and no scheduler waits for MLflow.
+
+An outage: a call fails in a way that may pass (answers.py), and its task is tried again after 1, 2, 4, … 30 s. Tasks
+queue up behind it; when MLflow answers, the first of a trial sends all of its reports and the others find nothing left.
+A refusal will not pass: that record is left out, and the study goes on. At the end `close` waits `patience` seconds,
+then says what is missing; the next submission tells of every settled trial again, and so makes up for it.
+
+A trial whose history has begun anew, because its files were deleted, gets a new run: the old curve is not its own.
 """
 
 import contextlib
@@ -19,6 +26,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import LifecycleStage, Metric, Param, Run
+from typing_extensions import override
 
 from orchestrator import provenance
 from orchestrator.printing import printable
@@ -32,14 +40,14 @@ from orchestrator.tracking.databases import as_mlflow_takes_it, database_file, d
 
 STUDY, SIGNATURE, PARENT = "l2s.study", "l2s.signature", "mlflow.parentRunId"
 DELIVERED, HISTORY = "l2s.reports", "l2s.history"
-"""How many reports MLflow has, and when the first of them was made: by that, one history is told from another."""
+"""Tags: how many reports MLflow has, and when the first was made, by which one history is told from another."""
 VERSIONS = "l2s.versions"
 DESCRIPTION, COMMIT, SOURCE = "mlflow.note.content", "mlflow.source.git.commit", "mlflow.source.name"
 NAME = "mlflow.runName"
 WHAT = "the study"
 KEPT = "The results are on the study's storage; the same command records them."
 AT_MOST = 100
-"""Parameters in one batch, and of metrics a tenth of what MLflow takes."""
+"""Entries in one batch: as many parameters as MLflow takes at once, and a tenth of its metrics."""
 LONGEST_TAG = 8_000
 """Characters that MLflow keeps of a tag; the description is one."""
 LONGEST_PARAMETER = 6_000
@@ -71,7 +79,7 @@ def chosen_uri(given: str | None, folder: Path | None) -> str:
 
 
 class Tracker(Listener):
-    """Records a study. `connect` before anything is written; `close` waits until all is recorded."""
+    """Records a study in MLflow. `connect` comes before all else; `close` waits until all is recorded."""
 
     def __init__(self, uri: str, sweep: Sweep, patience: float = 60.0) -> None:
         """`patience` is the number of seconds that `close` waits for MLflow."""
@@ -89,7 +97,7 @@ class Tracker(Listener):
 
     @cached_property
     def client(self) -> MlflowClient:
-        """Made when it is needed: of a database file, it makes the file."""
+        """MLflow's client, made when it is first needed: of a database file, it makes the file."""
         if file := database_file(self.uri):
             file.parent.mkdir(parents=True, exist_ok=True)
         return MlflowClient(tracking_uri=self.uri)
@@ -127,20 +135,21 @@ class Tracker(Listener):
             self._tag(self.parent, VERSIONS, _listed(provenance.versions()))
             self._status(self.parent, "RUNNING")
 
+    @override
     def started(self, trial: Trial) -> None:
-        """See `Listener`."""
         self._tasks.put(lambda: self._status(self._deliver(trial), "RUNNING"))
 
+    @override
     def reported(self, trial: Trial, metrics: Mapping[str, float]) -> None:
-        """See `Listener`."""
         self._tasks.put(lambda: self._deliver(trial))
 
+    @override
     def ended(self, trial: Trial, result: Result) -> None:
-        """See `Listener`. A trial that MLflow has with this end already is left as it is."""
+        """A trial that MLflow has with this end already is left as it is."""
         self._tasks.put(lambda: self._end(trial, result))
 
+    @override
     def paused(self, trial: Trial, reason: str) -> None:
-        """See `Listener`."""
         self._tasks.put(lambda: self._status(self._deliver(trial), "KILLED"))
 
     def artifact(self, name: str, content: str | bytes) -> None:
@@ -175,7 +184,7 @@ class Tracker(Listener):
             ) from self.away
 
     def _work(self) -> None:
-        """Do what is asked, in order, each until it is done."""
+        """Do the tasks in order, each until it is done or refused, or until `close` has waited long enough."""
         while (task := self._tasks.get()) is not None:
             wait = FIRST_WAIT
             while not self._done(task):

@@ -1,4 +1,4 @@
-"""How far a projected speech position is from its text position."""
+"""Distances between a projected speech position and its text position."""
 
 from typing import Annotated, Literal
 
@@ -19,7 +19,7 @@ class SquaredError(Config):
     kind: Literal["squared_error"] = "squared_error"
 
     def __call__(self, speech: Positions, text: Positions) -> Distances:
-        """One value per position."""
+        """The distance at each position, (batch, time)."""
         return (speech - text).square().mean(dim=2)
 
 
@@ -29,7 +29,7 @@ class AbsoluteError(Config):
     kind: Literal["absolute_error"] = "absolute_error"
 
     def __call__(self, speech: Positions, text: Positions) -> Distances:
-        """One value per position."""
+        """The distance at each position, (batch, time)."""
         return (speech - text).abs().mean(dim=2)
 
 
@@ -38,10 +38,10 @@ class SmoothL1(Config):
 
     kind: Literal["smooth_l1"] = "smooth_l1"
     beta: Annotated[float, Field(gt=0)] = 1.0
-    """Difference at which the one becomes the other (Girshick 2015: 1)."""
+    """The difference at which the square becomes the line (Girshick 2015: 1)."""
 
     def __call__(self, speech: Positions, text: Positions) -> Distances:
-        """One value per position."""
+        """The distance at each position, (batch, time)."""
         return functional.smooth_l1_loss(speech, text, reduction="none", beta=self.beta).mean(dim=2)
 
 
@@ -51,7 +51,7 @@ class Cosine(Config):
     kind: Literal["cosine"] = "cosine"
 
     def __call__(self, speech: Positions, text: Positions) -> Distances:
-        """One value per position; 1 where a vector is zero."""
+        """The distance at each position, (batch, time); 1 where a vector is zero."""
         return 1 - functional.cosine_similarity(speech, text, dim=2)
 
 

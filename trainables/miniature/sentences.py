@@ -44,7 +44,7 @@ WORDS = {
 
 
 def sentences(locale: str, wanted: dict[Split, int]) -> dict[Split, list[str]]:
-    """So many sentences for each split, always the same ones, none in two splits."""
+    """As many sentences for each split as are wanted, always the same ones, none in two splits."""
     everything = _all(WORDS[locale])
     random.Random(locale).shuffle(everything)
     chosen: dict[Split, list[str]] = {split: [] for split in SPLITS}

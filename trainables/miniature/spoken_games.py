@@ -19,7 +19,7 @@ CAVEAT = "No sentence is in two splits, but speakers are, unlike in Common Voice
 
 
 class Language(NamedTuple):
-    """Where a language's recordings come from: a game's packages and its parser."""
+    """The source of a language's recordings: a game's packages and its parser."""
 
     packages: tuple[Package, ...]
     wanted: Callable[[str, str], bool]
@@ -46,7 +46,7 @@ LANGUAGES = {
 
 
 class Judged(NamedTuple):
-    """A recording and what is wrong with it: usable if there are no flags."""
+    """A recording and its faults: usable if there are none."""
 
     recording: Recording
     seconds: float

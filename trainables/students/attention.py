@@ -1,4 +1,4 @@
-"""Which attention a model has here."""
+"""The choice of a model's attention: the quickest that does not make the host wait."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ must wait for the device at each forward pass."""
 
 
 def attention(model: Any) -> str:
-    """transformers' name of the quickest for a class of models: on a CPU, torch's fused kernel is the slower one."""
+    """transformers' name of the quickest for a class of models; on a CPU, torch's fused kernel is the slower one."""
     return MASKED if torch.cuda.is_available() and model._supports_sdpa else "eager"
 
 

@@ -7,6 +7,7 @@ import torch
 from pydantic import Field
 from torch import nn
 from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from typing_extensions import override
 
 from trainables.batch import Batch
 from trainables.config import Config, Location, digest
@@ -29,10 +30,11 @@ class Pretrained(Config):
 
     kind: Literal["pretrained"] = "pretrained"
     model: Location
-    """Folder or hub name."""
+    """Folder of the model, or its name on the hub."""
     bin_sha256: Sha256 | None = None
     """Digest of a trusted pytorch_model.bin, where there are no safetensors."""
 
+    @override
     def fingerprint(self) -> str:
         """Digest of the weights.
 
@@ -49,12 +51,13 @@ class Pretrained(Config):
 
 
 class Scratch(Config):
-    """The same architecture with random weights: the paper's weak baseline (§3.5)."""
+    """An encoder of the same architecture with random weights: the paper's weak baseline (§3.5)."""
 
     kind: Literal["scratch"] = "scratch"
     model: Location
     """Folder or hub name whose config gives the architecture."""
 
+    @override
     def fingerprint(self) -> str:
         """Digest of the architecture."""
         values = architecture(self.model, {}).to_diff_dict()
@@ -78,12 +81,12 @@ class Regularisation(Config):
     hidden: Probability = 0.1
     activation: Probability = 0.0
     projection: Probability = 0.0
-    """On the projected output of the convolutions."""
+    """Dropout on the projected output of the convolutions."""
     layers: Probability = 0.1
-    """Layerdrop."""
+    """Layerdrop: the probability with which a step leaves a layer out."""
 
     def overrides(self, config: PretrainedConfig) -> dict[str, float]:
-        """The same in the field names of a family's config."""
+        """These values by the names that the config of a family of encoders has for them."""
         whisper = config.model_type == "whisper"
         names = {
             "attention_dropout": self.attention,
@@ -101,12 +104,12 @@ class Regularisation(Config):
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """What a student makes of a batch."""
+    """A student's output for a batch."""
 
     hidden: Sequences
-    """H^SM, (batch, frames, D_SM)."""
+    """H^SM, the encoder's hidden states (eq. 5), (batch, frames, D_SM)."""
     logits: Sequences
-    """f, (batch, frames, vocabulary)."""
+    """f, the head's outputs before the softmax (eq. 6), (batch, frames, vocabulary)."""
 
 
 class CTCStudent(Config):
@@ -119,7 +122,7 @@ class CTCStudent(Config):
     """Keep the convolutions over the waveform as they are (XLSR §3; Whisper has none to freeze)."""
 
     def frames(self) -> Frames:
-        """What the encoder makes of a clip, known before it is built."""
+        """The convolutions by which the encoder's frames of a clip are counted, known before it is built."""
         return Frames.of(architecture(self.encoder.model, {}))
 
     def build(self, vocabulary: CharacterVocabulary) -> "CTCModel":
@@ -151,7 +154,7 @@ def architecture(name: str, overrides: dict[str, Any]) -> PretrainedConfig:
 
 
 class CTCModel(nn.Module):
-    """Encoder and head."""
+    """A speech encoder with a linear head over characters."""
 
     def __init__(self, model: PreTrainedModel, vocabulary: int) -> None:
         """`skips_layers` is true where layerdrop leaves some out in some steps."""

@@ -28,7 +28,7 @@ class WaveformEncoder(nn.Module):
         self.lengths = padding.kept_out(model)
 
     def forward(self, audio: Sequences, masked: Bool[Tensor, "batch frames"] | None) -> Sequences:
-        """Hidden states (batch, frames, features)."""
+        """Hidden states (batch, frames, features) of waveforms (batch, samples), whose `masked` frames are hidden."""
         waveform = standardise(audio)
         lengths = self.model._get_feat_extract_output_lengths(audio.lengths)
         self.lengths.samples, self.lengths.frames = audio.lengths, lengths
@@ -51,7 +51,7 @@ class Wav2Vec2BertEncoder(nn.Module):
         model._mask_hidden_states = partial(_hidden_away, model)
 
     def forward(self, audio: Sequences, masked: Bool[Tensor, "batch frames"] | None) -> Sequences:
-        """Hidden states (batch, frames, features)."""
+        """Hidden states (batch, frames, features) of waveforms (batch, samples), whose `masked` frames are hidden."""
         features = self.front_end(audio)
         output = self.model(
             features.values,
@@ -67,7 +67,10 @@ def _hidden_away(
     mask_time_indices: Bool[Tensor, "batch frames"] | None = None,
     attention_mask: Tensor | None = None,
 ) -> Float[Tensor, "batch frames features"]:
-    """In place of transformers' own method, which indexes with the mask: for that the host waits for the device."""
+    """`hidden_states` with the mask's embedding on the masked frames.
+
+    In place of transformers' own method, which indexes with the mask: for that the host waits for the device.
+    """
     if mask_time_indices is None:
         return hidden_states
     return torch.where(mask_time_indices[:, :, None], model.masked_spec_embed.to(hidden_states.dtype), hidden_states)
@@ -95,7 +98,7 @@ class WhisperFrames(nn.Module):
             )
 
     def forward(self, audio: Sequences, masked: Bool[Tensor, "batch frames"] | None) -> Sequences:
-        """Hidden states (batch, frames, features)."""
+        """Hidden states (batch, frames, features) of waveforms (batch, samples), whose `masked` frames are hidden."""
         mel = self._log_mel(audio)
         if masked is not None:
             hidden_away = fit_frames(masked, -(-mel.values.shape[1] // 2)).repeat_interleave(2, dim=1)
@@ -143,5 +146,8 @@ def standardise(audio: Sequences) -> Float[Tensor, "batch samples"]:
 
 
 def fit_frames(masked: Bool[Tensor, "batch frames"], frames: int) -> Bool[Tensor, "batch {frames}"]:
-    """Time masks cut or padded to the frames that an encoder makes of the same clip: one more or less."""
+    """Time masks (batch, frames) cut or padded to the frames that an encoder makes of the same clips.
+
+    The loader draws masks over samples // hop frames, 50 of a second; wav2vec 2.0 makes 49 of it (frames.py).
+    """
     return functional.pad(masked, (0, max(0, frames - masked.shape[1])))[:, :frames]

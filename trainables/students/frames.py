@@ -1,4 +1,15 @@
-"""How many frames an encoder makes of a clip, and how far apart they are: by its config, before it is built."""
+"""The frames that an encoder makes of a clip, how many and how far apart: by its config, before it is built.
+
+A convolution of kernel k and stride s makes (n − k) // s + 1 of n; one after the other, their strides multiply:
+
+                                                            hop          of 1 s      of 0.025 s
+    wav2vec 2.0   10/5, 3/2, 3/2, 3/2, 3/2, 2/2, 2/2        320, 20 ms   49 frames   1
+    w2v-BERT      windows 400/160, then two side by side    320, 20 ms   49          0
+    Whisper       160, 2, both padded                       320, 20 ms   50          2
+
+CTC needs a frame for each character, and one more between two that are equal: so a clip's frames decide whether it can
+be trained on, before anything is built.
+"""
 
 import json
 from dataclasses import dataclass
@@ -14,7 +25,7 @@ from trainables.corpora.prepared import FRAME
 WAVEFORM = {"sampling_rate": SAMPLE_RATE}
 FILTER_BANKS = {"sampling_rate": SAMPLE_RATE, "stride": 2, "num_mel_bins": 80}
 LOG_MEL = {"sampling_rate": SAMPLE_RATE, "hop_length": 160, "n_fft": 400}
-"""What the front ends here do, w2v-BERT's and Whisper's among them, in the words of a preprocessor_config.json."""
+"""The front ends of waveforms, of w2v-BERT and of Whisper as they are here, in a preprocessor_config.json's words."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +36,7 @@ class Frames:
 
     @classmethod
     def of(cls, config: PretrainedConfig) -> "Frames":
-        """Those of an encoder with this config."""
+        """The frames of an encoder with this config."""
         match config.model_type:
             case "whisper" | "whisper_ctc":  # padded, so that no sample is lost
                 return cls(((1, 160), (1, 2)))
@@ -77,7 +88,7 @@ def check_frames(name: str, folder: Path, config: PretrainedConfig) -> None:
 
 
 def _preprocessor(folder: Path) -> dict[str, Any]:
-    """What a model's folder says of its front end; nothing where it has no such file, or one that is damaged."""
+    """The fields of a folder's preprocessor_config.json; none where the file is missing or damaged."""
     try:
         found = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from typing_extensions import override
 
 from trainables.config import Config, Location
 from trainables.corpora.batching import FeatureSource
@@ -30,12 +31,12 @@ class TextEncoderConfig(Config, ABC):
     """A text encoder, and how a student meets it: all that a recipe asks of a teacher."""
 
     model: Location
-    """Folder or hub name."""
+    """Folder of the model, or its name on the hub."""
     layer: Annotated[int, Field(le=0)] = 0
     """Hidden layer to learn from, counted down from the last, which is 0 (eq. 8)."""
 
     label: ClassVar[str]
-    """What tells it from the paper's teacher, in words; empty for the paper's."""
+    """Words that tell this teacher from the paper's; empty for the paper's."""
 
     @abstractmethod
     def build(self) -> "TextEncoder":
@@ -49,7 +50,7 @@ class TextEncoderConfig(Config, ABC):
         """
 
     def source(self, cached: FeatureSource, utterances: int) -> FeatureSource:
-        """What each of so many utterances gets of the cached hidden states: by default its own transcript's."""
+        """The feature source of a split with so many `utterances`: by default each gets its own transcript's."""
         return cached
 
     def features(self) -> int:
@@ -82,10 +83,12 @@ class PretrainedWeights(TextEncoderConfig):
     bin_sha256: Sha256 | None = None
     """Digest of a trusted pytorch_model.bin, where there are no safetensors."""
 
+    @override
     def fingerprint(self) -> str:
         """Digest of the weights and the tokenizer."""
         return fingerprint(self.model, self.bin_sha256)
 
+    @override
     def folder(self) -> Path:
         """The model's folder, with a config and weights.
 
@@ -93,6 +96,7 @@ class PretrainedWeights(TextEncoderConfig):
         """
         return check(locate(self.model), self.bin_sha256)
 
+    @override
     def build(self) -> "TextTeacher":
         """The teacher with its pretrained weights.
 
@@ -107,8 +111,9 @@ class RandomWeights(TextEncoderConfig):
     """A text encoder of the same architecture and tokenizer, its weights drawn as before any pretraining."""
 
     seed: Annotated[int, Field(ge=0)] = 1
-    """What the weights are drawn from, apart from the student's."""
+    """The seed that the weights are drawn with, which is not the student's."""
 
+    @override
     def fingerprint(self) -> str:
         """Digest of the architecture and the tokenizer."""
         return fingerprint_without_weights(self.model)
@@ -127,8 +132,8 @@ class LanguageModel(PretrainedWeights):
     kind: Literal["language_model"] = "language_model"
     label: ClassVar[str] = ""
 
+    @override
     def cached(self) -> "LanguageModel":
-        """See `TextEncoderConfig.cached`."""
         return self
 
 
@@ -138,10 +143,11 @@ class RandomLanguageModel(RandomWeights):
     kind: Literal["random_language_model"] = "random_language_model"
     label: ClassVar[str] = "random teacher"
 
+    @override
     def cached(self) -> "RandomLanguageModel":
-        """See `TextEncoderConfig.cached`."""
         return self
 
+    @override
     def build(self) -> "TextTeacher":
         """The teacher with its random weights."""
         return TextTeacher(self.draw(), self.tokenizer(), self.layer)
@@ -187,17 +193,18 @@ class TextEncoder(nn.Module):
 
 
 class TextTeacher(TextEncoder):
-    """Frozen for good: no gradients, and evaluation mode whatever mode the world around it is put in."""
+    """A text encoder that is frozen for good: no gradients, and evaluation mode in whatever mode its owner is."""
 
     def __init__(self, encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, layer: int) -> None:
         super().__init__(encoder.requires_grad_(False), tokenizer, layer)
         self.train(False)
 
+    @override
     def train(self, mode: bool = True) -> "TextTeacher":
-        """Stays in evaluation mode."""
+        """The teacher, which stays in evaluation mode."""
         return super().train(False)
 
+    @override
     @torch.no_grad()
     def forward(self, texts: Sequence[str]) -> Sequences:
-        """See `TextEncoder.forward`."""
         return super().forward(texts)

@@ -1,8 +1,9 @@
-"""Teachers that tell what it is in the paper's teacher that helps, if anything does."""
+"""Other teachers than the paper's, to tell what it is in the paper's that helps, if anything does."""
 
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from trainables.corpora.batching import FeatureSource
 from trainables.teachers.features import ShuffledFeatures
@@ -26,19 +27,20 @@ class ShuffledTranscripts(PretrainedWeights):
     label: ClassVar[str] = "shuffled transcripts"
 
     seed: Annotated[int, Field(ge=0)] = 1
-    """What the shuffling is drawn from."""
+    """The seed that the shuffling is drawn with."""
 
+    @override
     def cached(self) -> LanguageModel:
         """The paper's teacher: what is shuffled is who gets which of its hidden states."""
         return LanguageModel(model=self.model, layer=self.layer, bin_sha256=self.bin_sha256)
 
+    @override
     def source(self, cached: FeatureSource, utterances: int) -> FeatureSource:
-        """See `TextEncoderConfig.source`."""
         return ShuffledFeatures.of(cached, utterances, self.seed)
 
 
 class TrainedAlong(RandomWeights):
-    """What the released code does: weights drawn at random, trained with the student, dropout on.
+    """The teacher as the released code has it: weights drawn at random, trained with the student, dropout on.
 
     There, the nested `from_pretrained` of transformers 4.11 drew the weights anew and nothing froze them.
     """
@@ -46,9 +48,11 @@ class TrainedAlong(RandomWeights):
     kind: Literal["trained_along"] = "trained_along"
     label: ClassVar[str] = "random teacher trained along"
 
+    @override
     def cached(self) -> None:
-        """Nothing: its hidden states change with every step."""
+        """None, since its hidden states change with every step."""
 
+    @override
     def build(self) -> TextEncoder:
         """The text encoder, to be trained."""
         return TextEncoder(self.draw(), self.tokenizer(), self.layer)
