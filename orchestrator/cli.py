@@ -44,23 +44,21 @@ class StudyOptions(BaseModel):
     name: str = ""
     """Name of the study and of its folder under the storage; by default the sweep's and the preset's."""
     storage: str = "runs"
-    """Folder that all nodes share, or a URL such as s3://bucket/runs, for results, checkpoints, tables and, in a
-    folder, MLflow's database."""
+    """Folder that all nodes share, or a URL such as s3://bucket/runs, for results, checkpoints and tables."""
     tracking_uri: str | None = None
-    """MLflow tracking server; by default MLFLOW_TRACKING_URI, or else the database mlflow.db under the storage."""
+    """MLflow tracking server; by default MLFLOW_TRACKING_URI, or mlflow.db under the storage, where it is a folder."""
     address: str | None = None
-    """Ray cluster to join, from one of its nodes: its head's HOST:6379; by default the submitted job's, or a new one
-    on this machine."""
+    """Ray cluster to join, from one of its nodes: its head's HOST:6379; by default the job's, or a new one here."""
     workers: int = 1
     """Ray Train workers of each trial (data parallel)."""
     most_workers: int | None = None
-    """Give a trial up to this many workers where more than `workers` have room; the result stays the same."""
+    """Workers that a trial may have where there is room when it starts or resumes; the result stays the same."""
     cpus: float = 1
     """CPUs of each worker."""
     gpus: float | None = None
-    """GPUs of each worker, fractions allowed; by default the preset's."""
+    """GPUs of each worker, by default the preset's; with 0.25, four trials share one."""
     scheduler: Literal["fifo", "asha"] = "fifo"
-    """`fifo` runs every trial to its end; `asha` stops the worse trials of each row early."""
+    """`fifo` runs all trials to their end; `asha`, successive halving, stops the worse ones of each row: `stopped`."""
     retries: int = 2
     """How often a trial whose recipe raised an error is tried again. Lost workers and nodes do not count."""
     retry_failed: Flag[bool] = False
@@ -68,12 +66,11 @@ class StudyOptions(BaseModel):
     pin: str | None = None
     """Ray resource of the nodes that are safe for the processes that steer; by default the head node."""
     update_every: float | None = None
-    """Seconds after which the tables and the report are rendered again while the study runs, where there is something
-    new; by default at its end only."""
+    """Seconds from one rendering of tables and report to the next while the study runs; by default only at its end."""
     plan: Flag[bool] = False
-    """Say what would run, on what and for how long, and run nothing."""
+    """Say what would run, for how long, in how many GPU hours and on how much disk, and run nothing."""
     local: Flag[bool] = False
-    """Run the trials one after the other in this process, without Ray: for a debugger."""
+    """Run the trials one after the other in this process, without Ray: for `python -m pdb`."""
 
     def resources(self, gpus: float) -> Resources:
         """What each trial takes, where the preset asks for `gpus`."""

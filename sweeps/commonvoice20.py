@@ -41,19 +41,19 @@ class CellOptions(StudyOptions):
     preset: Literal["paper", "mini"] = "paper"
     """`paper`: XLSR-53, InfoXLM-base, 20 000 steps (§3.4). `mini`: small models on minutes of speech, on a CPU."""
     languages: tuple[str, ...] | None = None
-    """Locale codes, such as cs ro; by default the paper's 20, or the two of the miniature."""
+    """Locale codes such as cs ro, any that the release has; by default the paper's 20, or the miniature's two."""
     seeds: tuple[int, ...] = (1,)
     """Seeds; with several, a cell of the table is their mean."""
     data: Path | None = None
     """Folder of a Common Voice release, with a folder per locale."""
     student: str | None = None
-    """Speech encoder: a transformers folder or a hub name."""
+    """Speech encoder, folder or hub name: wav2vec 2.0, HuBERT, WavLM, data2vec, w2v-BERT 2.0 or Whisper."""
     teacher: str | None = None
-    """Text encoder: a transformers folder or a hub name."""
+    """Text encoder of any kind: a transformers folder or a hub name."""
     student_sha256: str | None = None
-    """Digest of the student's pytorch_model.bin, to load it where there are no safetensors."""
+    """Digest of a pytorch_model.bin of the student that you trust, to load it where there are no safetensors."""
     teacher_sha256: str | None = None
-    """Digest of the teacher's pytorch_model.bin, to load it where there are no safetensors."""
+    """Digest of a pytorch_model.bin of the teacher that you trust, to load it where there are no safetensors."""
     normaliser: Literal["letters", "letters_and_marks"] = "letters"
     """`letters`: the released code's rule, which deletes vowel signs in Tamil and Thai; or keep such marks."""
     steps: int | None = None
@@ -61,7 +61,7 @@ class CellOptions(StudyOptions):
     evaluations: int | None = None
     """Evaluations on the validation split in the course of a trial; by default the preset's."""
     selection: Literal["cer", "wer"] = "cer"
-    """Validation error that the best checkpoint is chosen by."""
+    """Validation error that the best checkpoint is chosen by; the authors' code takes wer."""
 
 
 class Options(CellOptions):
