@@ -36,6 +36,7 @@ from orchestrator.results.rendering.terminal import show
 from orchestrator.study import plan as plans
 from orchestrator.study.events import Listeners, Narrator
 from orchestrator.study.failures import Refused, StudyFailed, refusing
+from orchestrator.study.heartbeat import SteadyNarrator
 from orchestrator.study.interrupts import INTERRUPTED, interruptible
 from orchestrator.study.layout import Layout
 from orchestrator.study.lease import Lease
@@ -270,13 +271,14 @@ def _page(uri: str) -> str:
 
 @contextlib.contextmanager
 def _narrator(console: Console, layout: Layout, sweep: Sweep, settled: dict[str, Result]) -> Iterator[Narrator]:
-    """A live table where a person looks at a terminal, else a line per event."""
+    """A live table where a person looks at a terminal, else a line per event and at least one a minute."""
     missing = len(sweep.trials) > len(settled)
     if console.is_terminal and missing:
         with LiveTable(console, layout, sweep, settled) as table:
             yield table
     else:
-        yield Narrator(console, sweep.metric, len(sweep.trials), len(settled))
+        with SteadyNarrator(console, sweep.metric, len(sweep.trials), len(settled)) as narrator:
+            yield narrator
 
 
 def _runner(options: StudyOptions, sweep: Sweep) -> Runner:

@@ -85,6 +85,15 @@ def test_a_student_from_scratch_needs_its_architecture_only(tmp_path: Path, mode
     assert torch.equal(saved["lm_head.weight"], model.head.weight)
 
 
+@pytest.mark.parametrize("family", ["whisper", "wav2vec2"])
+def test_a_student_of_the_lowest_layers_is_exported_with_these(tmp_path: Path, models: Path, family: str) -> None:
+    student = CTCStudent(encoder=Pretrained(model=str(models / family), layers=1))
+    model = trained(student)
+    export(student, kept(model, tmp_path), tmp_path / "exported")
+    config = AutoConfig.from_pretrained(tmp_path / "exported")
+    assert config.encoder_layers == 1 if family == "whisper" else config.num_hidden_layers == 1
+
+
 def test_weights_of_another_student_are_refused(tmp_path: Path, models: Path) -> None:
     weights = kept(trained(CTCStudent(encoder=Pretrained(model=str(models / "whisper")))), tmp_path)
     with pytest.raises(ValueError, match=r"^Weights must be of the recipe's student, but .* are not\.$"):

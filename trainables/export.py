@@ -72,7 +72,7 @@ def _read(weights: Path) -> tuple[CharacterVocabulary, dict[str, Tensor]]:
 def _config(student: CTCStudent, vocabulary: CharacterVocabulary) -> PretrainedConfig:
     name = student.encoder.model
     fields = {
-        **student.regularisation.overrides(architecture(name, {})),
+        **student.overrides(),
         "vocab_size": len(vocabulary),
         "pad_token_id": vocabulary.blank,
         "bos_token_id": None,

@@ -207,6 +207,23 @@ def test_identity_of_scratch_is_the_architecture_wherever_it_lies(model, tmp_pat
     assert Scratch(model=str(wider)).identity() != Scratch(model=model).identity()
 
 
+@pytest.mark.parametrize("kind", [Pretrained, Scratch])
+def test_the_lowest_layers_alone(model, kind):
+    whole, lowest = build(kind(model=model)), build(kind(model=model, layers=1))
+    assert (len(layers_of(whole)), len(layers_of(lowest))) == (2, 1)
+    if kind is Pretrained:
+        weights, expected = layers_of(lowest)[0].state_dict(), layers_of(whole)[0].state_dict()
+        assert all(torch.equal(weights[name], expected[name]) for name in weights)
+    assert kind(model=model).identity() != kind(model=model, layers=1).identity()
+    assert "layers" not in kind(model=model).identity(), "or trials from before the field would have other names"
+
+
+@pytest.mark.parametrize("kind", [Pretrained, Scratch])
+def test_more_layers_than_there_are_is_one_sentence(model, kind):
+    with pytest.raises(ValueError, match=r"^`layers` must be at most the encoder's, which are 2, but is 3 instead\.$"):
+        kind(model=model, layers=3).fingerprint()
+
+
 def layers_of(student) -> Any:
     encoder = student.encoder
     return encoder.encoder.layers if hasattr(encoder, "encoder") else encoder.model.encoder.layers

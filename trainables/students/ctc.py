@@ -10,7 +10,7 @@ from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PretrainedConfig,
 from typing_extensions import override
 
 from trainables.batch import Batch
-from trainables.config import Config, Location, digest
+from trainables.config import Config, Location, Since, digest
 from trainables.corpora.text import CharacterVocabulary
 from trainables.sequences import Sequences
 from trainables.students.attention import attention
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 FAMILIES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio", "wav2vec2-bert", "whisper")
 Probability = Annotated[float, Field(ge=0, lt=1)]
+Depth = Annotated[int | None, Field(gt=0), Since()]
+"""How many of an encoder's Transformer layers are used, from the lowest on; None for all of them."""
 
 
 class Pretrained(Config):
@@ -33,14 +35,17 @@ class Pretrained(Config):
     """Folder of the model, or its name on the hub."""
     bin_sha256: Sha256 | None = None
     """Digest of a trusted pytorch_model.bin, where there are no safetensors."""
+    layers: Depth = None
+    """Transformer layers to use, from the lowest on; by default all."""
 
     @override
     def fingerprint(self) -> str:
         """Digest of the weights.
 
-        Raises ValueError when they are none of a student's: before anything is prepared for it.
+        Raises ValueError when they are none of a student's, or have fewer layers than are asked for: before anything
+        is prepared for it.
         """
-        architecture(self.model, {})
+        depth(architecture(self.model, {}), self.layers)
         return fingerprint(self.model, self.bin_sha256)
 
     def build(self, **overrides: Any) -> PreTrainedModel:
@@ -56,11 +61,18 @@ class Scratch(Config):
     kind: Literal["scratch"] = "scratch"
     model: Location
     """Folder or hub name whose config gives the architecture."""
+    layers: Depth = None
+    """Transformer layers to use; by default all."""
 
     @override
     def fingerprint(self) -> str:
-        """Digest of the architecture."""
-        values = architecture(self.model, {}).to_diff_dict()
+        """Digest of the architecture with all its layers.
+
+        Raises ValueError when it has fewer layers than are asked for.
+        """
+        config = architecture(self.model, {})
+        depth(config, self.layers)
+        values = config.to_diff_dict()
         return digest({k: str(v) for k, v in values.items() if not k.startswith(("_", "transformers"))})
 
     def build(self, **overrides: Any) -> PreTrainedModel:
@@ -125,13 +137,17 @@ class CTCStudent(Config):
         """The convolutions by which the encoder's frames of a clip are counted, known before it is built."""
         return Frames.of(architecture(self.encoder.model, {}))
 
+    def overrides(self) -> dict[str, Any]:
+        """The fields of the encoder's config that are not those of its folder: regularisation and depth."""
+        config = architecture(self.encoder.model, {})
+        return self.regularisation.overrides(config) | depth(config, self.encoder.layers)
+
     def build(self, vocabulary: CharacterVocabulary) -> "CTCModel":
         """The student for this vocabulary.
 
         Raises ValueError when the family is unknown or the weights are missing.
         """
-        overrides = self.regularisation.overrides(architecture(self.encoder.model, {}))
-        model: Any = self.encoder.build(**overrides)
+        model: Any = self.encoder.build(**self.overrides())
         if hasattr(model.config, "mask_time_prob"):
             model.config.mask_time_prob = 0.0
         # From scratch nothing was learned that freezing could keep.
@@ -151,6 +167,19 @@ def architecture(name: str, overrides: dict[str, Any]) -> PretrainedConfig:
     config = AutoConfig.from_pretrained(folder, local_files_only=True, **overrides)
     check_frames(name, folder, config)
     return config
+
+
+def depth(config: PretrainedConfig, layers: int | None) -> dict[str, int]:
+    """The lowest `layers` of an encoder's Transformer layers in the field names of its family's config; {} for all.
+
+    Raises ValueError when there are fewer.
+    """
+    if layers is None:
+        return {}
+    name = "encoder_layers" if config.model_type == "whisper" else "num_hidden_layers"
+    if layers > (there := getattr(config, name)):
+        raise ValueError(f"`layers` must be at most the encoder's, which are {there}, but is {layers} instead.")
+    return {name: layers}
 
 
 class CTCModel(nn.Module):
