@@ -134,7 +134,7 @@ def test_an_average_follows_the_weights_at_its_decay_once_it_is_warm():
     for step in range(20):
         with torch.no_grad():
             module.weight.fill_(step)
-            module.num_batches_tracked.fill_(step)
+            weights["num_batches_tracked"].fill_(step)
         average.update(step)
         decay = min(0.5, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * step

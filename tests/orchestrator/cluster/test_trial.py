@@ -1,6 +1,7 @@
 """What becomes of a trial's reports and failures, without a cluster."""
 
 import json
+import pickle
 import queue
 import socket
 import threading
@@ -149,11 +150,11 @@ def test_what_ray_raises_is_a_lost_worker_and_what_a_recipe_raises_is_not(
 
 
 def test_what_would_only_come_again_is_not_tried_again(ledger: Ledger) -> None:
-    """A loss that is no number comes from one of the workers; then the others are lost, or miss it."""
+    """A loss that is no number is seen by one worker first; those that wait for it are ended, or miss it."""
     cause = NonFiniteLoss("The loss must be a finite number, but was nan by step 5.")
     for others in ({}, {1: ActorDiedError()}, {1: ConnectionError("reset by peer")}):
         error = ray.train.WorkerGroupError("failed", {**others, 0: cause})
-        travelled = ray.cloudpickle.loads(ray.cloudpickle.dumps(error))
+        travelled = pickle.loads(pickle.dumps(error))  # noqa: S301
         with pytest.raises(
             GivenUp, match=r"^NonFiniteLoss: The loss must be a finite number, but was nan by step 5\.$"
         ):
