@@ -43,7 +43,7 @@ def steps(material: Material, weight: float) -> Iterator[float]:
     """The seconds that each training step takes, one after the other, without end."""
     world, optimisation = material.world(), material.recipe.optimisation
     task, batches = material.task(weight).to(world.device).train(), material.batches(weight, 0, world)(0)
-    optimiser, meter = optimisation.build(task, task.pretrained()), Meter()
+    optimiser, meter = optimisation.build(task, task.groups(optimisation)), Meter()
 
     def run(step: int) -> None:
         loaded = [world.ready(batch) for batch in next(batches)]

@@ -25,6 +25,7 @@ from trainables.corpora.text import CharacterVocabulary
 from trainables.optimisation import Optimisation
 from trainables.recipes.distill_l2s import DistillL2S, DistillL2STask
 from trainables.run import Run
+from trainables.stages import Last, Stages
 from trainables.students.ctc import CTCStudent, Pretrained
 from trainables.teachers.features import CachedFeatures
 from trainables.teachers.language_model import LanguageModel
@@ -226,8 +227,9 @@ class Material:
         """The metrics that `fit` reports of these batches; its speeds until its one evaluation begins."""
         reported = Reports()
         fit(
-            task, train=batches, valid=lambda: islice(self.loader(0).evaluation(seconds=10, rank=0, world_size=1), 1),
-            optimisation=self.recipe.optimisation, selection="cer", seed=0, run=reported, world=world or self.world(),
+            task, stages=Stages(reported, {"training": self.recipe.optimisation}), stage="training", train=batches,
+            valid=lambda: islice(self.loader(0).evaluation(seconds=10, rank=0, world_size=1), 1),
+            selection=Last(), seed=0, world=world or self.world(),
         )  # fmt: skip
         return reported.metrics
 

@@ -6,20 +6,15 @@ a resumed run needs no generator's state, and its steps are those of an undistur
 
 import math
 import os
-import shutil
-import tempfile
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -28,51 +23,28 @@ from trainables.corpora.audio import SAMPLE_RATE
 from trainables.metrics import reduced
 from trainables.optimisation import Optimisation
 from trainables.prefetch import ahead
-from trainables.run import Run
+from trainables.stages import Progress, Selection, Stages
+from trainables.task import Losses, Task
 
 T = TypeVar("T")
 CHECK_EVERY = 50
-"""Steps between looks at whether the loss is still a number: each makes the host wait for the device."""
+"""Steps after which the loss is looked at, whether it is still a number: each look makes the host wait for the device.
+"""
 
 
 class NonFiniteLoss(RuntimeError):
-    """Training has diverged."""
+    """Training has diverged.
 
+    All draws are decided by (seed, step), so that the same steps end the same way. Whoever runs recipes reads that off
+    the class: where `repeatable` is false, a trial that raised such an error is not tried again.
+    """
 
-@dataclass(frozen=True, slots=True)
-class Losses:
-    """One micro-batch's part of the loss of its global batch: sums over utterances, each times its scale."""
-
-    total: Float[Tensor, ""]
-    terms: dict[str, Float[Tensor, ""]]
-
-
-class Task(nn.Module, ABC):
-    """What `fit` trains: a student and its losses."""
-
-    student: Any
-    """The module whose best state is kept."""
-
-    @abstractmethod
-    def pretrained(self) -> nn.Module:
-        """The part that learns at `learning_rate`; the rest learns at `new_learning_rate`."""
-
-    @abstractmethod
-    def skips(self) -> bool:
-        """Whether a step may leave trainable parameters without a gradient, as layerdrop does."""
-
-    @abstractmethod
-    def forward(self, batch: Batch) -> Losses:
-        """The losses of a micro-batch."""
-
-    @abstractmethod
-    def evaluate(self, batches: Iterator[Batch]) -> dict[str, float]:
-        """Error rates over all ranks; every rank calls it with its part."""
+    repeatable: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The workers that train one model together, and this one's place and device."""
+    """This worker's place among those that train one model together, and its device."""
 
     rank: int
     size: int
@@ -80,7 +52,7 @@ class World:
 
     @classmethod
     def here(cls) -> "World":
-        """From torch.distributed, or alone where it is not initialised."""
+        """This worker as torch.distributed has it, or alone where that is not initialised."""
         together = distributed.is_initialized()
         if threads := os.environ.get("OMP_NUM_THREADS"):
             # PyTorch reads it when it is imported, which may have been before a runner set it.
@@ -93,11 +65,11 @@ class World:
         return cls(distributed.get_rank() if together else 0, distributed.get_world_size() if together else 1, device)
 
     def ready(self, batch: Batch) -> Batch:
-        """A batch in memory from which the device takes it without making the host wait."""
+        """The batch, in memory from which the device takes it without making the host wait."""
         return batch.pinned() if self.device.type == "cuda" else batch
 
     def batches(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """Batches on the device, made while the one before is in use."""
+        """The batches on the device, each made while the one before is in use."""
         return (batch.to(self.device) for batch in ahead(map(self.ready, batches)))
 
     def precision(self, wanted: str) -> AbstractContextManager[Any]:
@@ -113,60 +85,57 @@ class World:
         return nullcontext()
 
 
-@dataclass
-class Progress:
-    """Where training stands: all that is not in the model or the optimiser."""
-
-    step: int = 0
-    """Steps done."""
-    best: float = float("inf")
-    best_step: int = 0
-    best_student: dict[str, Tensor] = field(default_factory=dict)
-
-
 def fit(
     task: Task,
     *,
+    stages: Stages,
+    stage: str,
     train: Callable[[int], Iterator[list[Batch]]],
     valid: Callable[[], Iterator[Batch]],
-    optimisation: Optimisation,
-    selection: Literal["cer", "wer"],
+    selection: Selection,
     seed: int,
-    run: Run,
     world: World,
 ) -> Progress:
-    """Train `task` in place, from the run's last checkpoint on, and leave its best student in it.
+    """Train `task` in place through one of the trial's stages, and leave the student that is kept in it.
 
-    `train(step)` yields this rank's micro-batches of each step from `step` on; `valid()` its part of the
-    validation split, whose `selection` in percent decides which student is the best.
-    Raises NonFiniteLoss, naming the step, when the loss is no longer a number.
+    `train(step)` yields this worker's micro-batches of each step from `step` on, counted over all stages; `valid()` its
+    part of the validation split. A stage that the trial's last checkpoint has finished, or begun, is not done again.
+    Raises NonFiniteLoss, naming the step, when the loss is no longer a number, and ValueError, before anything is
+    trained, when it is not the stage's turn.
     """
+    steps, optimisation = stages.begin(stage)
     task.to(world.device)
-    optimiser = optimisation.build(task, task.pretrained())
-    progress = _resume(run.resume(), task, optimiser)
+    optimiser = optimisation.build(task, task.groups(optimisation))
+    average = optimisation.average(task.learned_by_student())
+    progress = stages.resume(task, optimiser, average, selection)
     model = _together(task) if world.size > 1 else task
     meter = Meter()
     task.train()
-    left = islice(train(progress.step), optimisation.steps - progress.step)
-    with closing(ahead(list(map(world.ready, micro_batches)) for micro_batches in left)) as steps:
-        for micro_batches in meter.fetched(steps):
+    left = islice(train(progress.step), steps.stop - progress.step)
+    with closing(ahead(list(map(world.ready, micro_batches)) for micro_batches in left)) as batches:
+        for micro_batches in meter.fetched(batches):
             train_step(
-                model, optimiser, micro_batches,
-                step=progress.step, seed=seed, optimisation=optimisation, world=world, meter=meter,
+                model, optimiser, micro_batches, step=progress.step, begin=steps.start,
+                seed=seed, optimisation=optimisation, world=world, meter=meter,
             )  # fmt: skip
+            if average is not None:
+                average.update(progress.step - steps.start)
             progress.step += 1
-            if progress.step % CHECK_EVERY == 0:
+            done = progress.step - steps.start
+            if done % CHECK_EVERY == 0:
                 meter.check(progress.step)
-            if progress.step % optimisation.evaluate_every == 0 or progress.step == optimisation.steps:
+            if done % optimisation.evaluate_every == 0 or progress.step == steps.stop:
                 metrics = meter.read(progress.step)
-                with evaluating(task, world, optimisation.precision):
-                    rates = task.evaluate(world.batches(valid()))
-                metrics |= {f"valid_{name}": rate for name, rate in rates.items()}
-                _keep_best(task, progress, metrics[f"valid_{selection}"])
+                with evaluating(task, world, optimisation.precision), average.in_place() if average else nullcontext():
+                    found = task.evaluate(world.batches(valid()))
+                    metrics |= {f"valid/{name}": value for name, value in found.items()}
+                    if selection.prefers(metrics, progress.values):
+                        progress.keep(task, metrics)
                 metrics |= {"learning_rate": optimiser.param_groups[0]["lr"], "best_step": progress.best_step}
-                _commit(run, metrics, task, optimiser, progress, world)
+                stages.commit(metrics, progress, task, optimiser, average, rank=world.rank)
                 meter.begin()
-    task.student.load_state_dict(progress.best_student)
+    task.restore_student(progress.best_student)
+    stages.end(task, progress)
     return progress
 
 
@@ -176,14 +145,19 @@ def train_step(
     micro_batches: Sequence[Batch],
     *,
     step: int,
+    begin: int = 0,
     seed: int,
     optimisation: Optimisation,
     world: World,
     meter: "Meter",
 ) -> None:
-    """One step of the optimiser over this worker's shares of a global batch; `model` is the task, or DDP around it."""
+    """One step of the optimiser over this worker's shares of a global batch; `model` is the task, or DDP around it.
+
+    `step` is counted over all stages of the trial, and decides the draws; the schedule begins with the stage, at the
+    step `begin`.
+    """
     for group in optimiser.param_groups:
-        group["lr"] = group["peak"] * optimisation.factor(step)
+        group["lr"] = group["peak"] * optimisation.factor(step - begin)
     for i, batch in enumerate(micro_batches):
         _seed(seed, step, i * world.size + world.rank)  # the share's number, whoever computes it
         # Each worker synchronises once, at its last share: some may have one share less than others.
@@ -194,14 +168,19 @@ def train_step(
             # DistributedDataParallel averages the gradients of ranks whose losses are parts of one sum.
             (losses.total * world.size).backward()
         meter.add(losses, batch)
-    torch.nn.utils.clip_grad_norm_(model.parameters(), optimisation.clip)
+    for group in optimiser.param_groups:
+        if step - begin < group.get("begins", 0):
+            for weight in group["params"]:
+                weight.grad = None
+    if optimisation.clip is not None:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), optimisation.clip)
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)
 
 
 @contextmanager
 def evaluating(task: Task, world: World, precision: str) -> Iterator[None]:
-    """Without gradients and in evaluation mode."""
+    """For a while the task is in evaluation mode, and nothing has gradients."""
     task.eval()
     with torch.no_grad(), world.precision(precision):
         yield
@@ -247,7 +226,7 @@ class Meter:
         extra = torch.tensor([self.utterance_scale, self.seconds, self.waited, elapsed], dtype=torch.float64)
         totals = reduced(torch.cat([values, extra])).tolist()
         steps, seconds, waited, together = totals[-4:]
-        means = {f"train_{name}": total / steps for name, total in zip(self.sums, totals, strict=False)}
+        means = {f"train/{name}": total / steps for name, total in zip(self.sums, totals, strict=False)}
         return {
             **means,
             "audio_seconds_per_second": seconds / elapsed,
@@ -275,41 +254,3 @@ def _together(task: Task) -> nn.Module:
 def _seed(seed: int, step: int, share: int) -> None:
     state = np.random.SeedSequence((seed, step, share)).generate_state(1, np.uint64)
     torch.manual_seed(int(state[0]))
-
-
-def _keep_best(task: Task, progress: Progress, value: float) -> None:
-    if value < progress.best:
-        progress.best, progress.best_step = value, progress.step
-        progress.best_student = {k: v.detach().to("cpu", copy=True) for k, v in task.student.state_dict().items()}
-
-
-def _commit(
-    run: Run,
-    metrics: dict[str, float],
-    task: Task,
-    optimiser: torch.optim.Optimizer,
-    progress: Progress,
-    world: World,
-) -> None:
-    if world.rank != 0:
-        run.report(metrics, step=progress.step)
-        return
-    folder = Path(tempfile.mkdtemp(prefix="checkpoint-"))
-    try:
-        state = {
-            "task": task.state_dict(), "optimiser": optimiser.state_dict(), "step": progress.step,
-            "best": progress.best, "best_step": progress.best_step, "best_student": progress.best_student,
-        }  # fmt: skip
-        torch.save(state, folder / "state.pt")
-        run.report(metrics, step=progress.step, checkpoint=folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _resume(checkpoint: Path | None, task: Task, optimiser: torch.optim.Optimizer) -> Progress:
-    if checkpoint is None:
-        return Progress()
-    state = torch.load(checkpoint / "state.pt", map_location="cpu", weights_only=True)
-    task.load_state_dict(state["task"])
-    optimiser.load_state_dict(state["optimiser"])
-    return Progress(state["step"], state["best"], state["best_step"], state["best_student"])

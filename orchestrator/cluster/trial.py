@@ -69,19 +69,25 @@ class StudyContext:
 
 @dataclass
 class Budget:
-    """The failures that a trial may still go through before it is given up."""
+    """How many failures a trial may still have before it is given up.
+
+    An error of the recipe counts against `errors`, a lost worker against `LOST_IN_A_ROW`. A full storage or another
+    submitter are no fault of the trial, which waits for a person. An error whose class has an attribute `repeatable`
+    that is false ends the trial at once: so a recipe, whose classes nobody here knows, says that the same steps would
+    only raise it again, as when a loss is no longer a number.
+    """
 
     errors: int
-    """Errors that the recipe may still raise and be tried again."""
+    """Errors of the recipe after which it is tried again."""
     lost: int = 0
     """Groups of workers lost since the last checkpoint."""
     checkpoint: str = ""
-    """Name of the last checkpoint when workers were lost; empty where there was none."""
+    """Name of the last checkpoint at the last loss."""
 
     def after_failure(self, error: BaseException, ledger: Ledger, signature: str) -> str:
-        """Count an attempt that failed; returns a line on it, for a trial that is tried again.
+        """A sentence on the attempt that failed and is followed by another.
 
-        Raises Pause when the trial must wait for a person, GivenUp when its budget is used up.
+        Raises Pause when the trial must wait for a person, GivenUp when it must not be tried again.
         """
         causes = _losses(error)
         raised = [cause for cause in causes.values() if not _of_ray(cause)]
@@ -91,10 +97,11 @@ class Budget:
             raise Pause(str(pause))
         if full := next((cause for cause in raised if _full(cause)), None):
             raise Pause(f"the storage is full ({first_line(full)})")
+        if last := next((cause for cause in raised if not getattr(cause, "repeatable", True)), None):
+            raise GivenUp(_reason(last))
         # When a worker is lost, those that wait for it raise errors too.
         if len(raised) == len(causes):
-            first = raised[0]
-            reason = f"{type(first).__name__}: {first_line(first)}"
+            reason = _reason(raised[0])
             self.errors -= 1
             if self.errors < 0:
                 raise GivenUp(reason)
@@ -298,6 +305,10 @@ def _hardware() -> str:
                 if name.startswith(prefix):
                     return name.removeprefix(prefix)
     return provenance.processor()
+
+
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def _full(error: BaseException) -> bool:

@@ -76,7 +76,7 @@ def trained_along(recipe: DistillL2S) -> DistillL2S:
 
 
 def losses(run: LocalRun) -> list[float]:
-    return [m["train_loss"] for m in run.metrics() if "train_loss" in m]
+    return [m["train/loss"] for m in run.metrics() if "train/loss" in m]
 
 
 @pytest.mark.parametrize("along", [False, True], ids=["frozen", "trained along"])
@@ -237,7 +237,7 @@ def test_ten_utterances_are_learned_by_heart(recipe: DistillL2S, release: Path, 
     task = recipe.task(vocabulary)
     checkpoint = run.resume()
     assert checkpoint is not None
-    task.load_state_dict(torch.load(checkpoint / "state.pt", weights_only=True)["task"])
+    task.restore(torch.load(checkpoint / "state.pt", weights_only=True)["task"])
     task.eval()
     rates = task.evaluate(Loader(train, vocabulary).evaluation(seconds=60, rank=0, world_size=1))
     assert rates == {"cer": 0, "wer": 0}

@@ -55,7 +55,7 @@ def test_one_step_at_full_size(full_size: Path, release: Path) -> None:
     task = recipe.task(vocabulary)
     encoder = sum(p.numel() for p in task.student.encoder.parameters())
     assert 315e6 < encoder < 317e6
-    optimiser = recipe.optimisation.build(task, task.pretrained())
+    optimiser = recipe.optimisation.build(task, task.groups(recipe.optimisation))
     for group in optimiser.param_groups:
         group["lr"] = group["peak"]
     before = task.student.head.weight.detach().clone()

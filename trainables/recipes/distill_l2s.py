@@ -18,6 +18,7 @@ from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import override
 
 from trainables.batch import Batch, Rejected
 from trainables.config import Preparation, Where
@@ -31,16 +32,18 @@ from trainables.decoding import greedy
 from trainables.losses.regression import AlignedRegression
 from trainables.losses.transport import OptimalTransport
 from trainables.metrics import ErrorCounts, Transcripts
-from trainables.optimisation import Optimisation
+from trainables.optimisation import Group, Optimisation
 from trainables.recipes import probe
 from trainables.recipes.recipe import Recipe
 from trainables.run import Run
 from trainables.sequences import Sequences
+from trainables.stages import Best, Stages
 from trainables.students.ctc import CTCModel, CTCStudent, Encoded
+from trainables.task import Losses, Task
 from trainables.teachers.features import CachedFeatures, FeaturePreparation
 from trainables.teachers.language_model import TextEncoder
 from trainables.teachers.variants import Teacher
-from trainables.training import Losses, Task, World, evaluating, fit
+from trainables.training import World, evaluating, fit
 
 Distillation = Annotated[AlignedRegression | OptimalTransport, Field(discriminator="kind")]
 
@@ -116,16 +119,17 @@ class DistillL2S(Recipe):
         torch.manual_seed(self.seed)
         task = self.task(vocabulary, train.texts)
         loader = Loader(train, vocabulary, source, self.masking, frames.hop, usable)
+        selection = Best(value=f"valid/{self.selection}")
         progress = fit(
             task,
+            stages=Stages(run, {"training": self.optimisation}),
+            stage="training",
             train=lambda step: loader.training(
                 self.batching, seed=self.seed, start=step, shares=self.optimisation.shares, mine=mine
             ),
             valid=lambda: self._evaluation(valid, vocabulary, world),
-            optimisation=self.optimisation,
-            selection=self.selection,
+            selection=selection,
             seed=self.seed,
-            run=run,
             world=world,
         )
         transcripts = Transcripts()
@@ -133,12 +137,12 @@ class DistillL2S(Recipe):
             rates = task.evaluate(world.batches(self._evaluation(test, vocabulary, world)), transcripts)
         if (utterances := transcripts.table(test)) is not None:
             splits = audit({"train": train, "valid": valid, "test": test}, usable)
-            keep(run, progress.best_student, vocabulary, utterances, splits, without_room)
+            keep(run, task.weights(), vocabulary, utterances, splits, without_room)
         result = {
             "step": float(self.optimisation.steps),
-            "test_cer": rates["cer"],
-            "test_wer": rates["wer"],
-            f"best_valid_{self.selection}": progress.best,
+            "test/cer": rates["cer"],
+            "test/wer": rates["wer"],
+            selection.value: progress.values[selection.value],
             "best_step": float(progress.best_step),
         }
         run.report(result, step=self.optimisation.steps)
@@ -194,10 +198,17 @@ class DistillL2STask(Task):
         self.student, self.vocabulary = student, vocabulary
         self.distillation, self.weight, self.online = distillation, weight, online
 
-    def pretrained(self) -> nn.Module:
-        """The encoder, and a teacher that is trained along: of the released code's one rate, the encoder has most."""
-        return nn.ModuleList([self.student.encoder, self.online]) if self.online else self.student.encoder
+    @override
+    def groups(self, optimisation: Optimisation) -> list[Group]:
+        """The encoder and a teacher that is trained along, as the released code has one rate; and all that is new."""
+        pretrained = nn.ModuleList([self.student.encoder, self.online] if self.online else [self.student.encoder])
+        new = nn.ModuleList([self.student.head, self.distillation] if self.distillation else [self.student.head])
+        return [
+            Group("pretrained", list(pretrained.parameters()), optimisation.learning_rate),
+            Group("new", list(new.parameters()), optimisation.peak_of_new),
+        ]
 
+    @override
     def skips(self) -> bool:
         """Layerdrop in the student; and a teacher that is trained along has a pooler, which nothing reads."""
         return self.student.skips_layers or self.online is not None

@@ -15,7 +15,8 @@ from trainables.corpora.prepared import FRAME
 from trainables.corpora.text import BLANK, DELIMITER, UNKNOWN, CharacterVocabulary
 from trainables.optimisation import Optimisation
 from trainables.sequences import Sequences
-from trainables.training import Meter, Task, World, train_step
+from trainables.task import Task
+from trainables.training import Meter, World, train_step
 
 WARM_UP, MEASURED = 3, 5
 """Steps: the first ones choose kernels and fill the allocator's pools, of the others the median counts."""
@@ -59,7 +60,7 @@ def seconds_per_step(task: Task, micro_batches: Sequence[Batch], optimisation: O
     """The median over some steps of the training loop itself, by one worker on its device. Trains `task`."""
     world = replace(World.here(), rank=0, size=1)
     task.to(world.device).train()
-    optimiser, meter, seconds = optimisation.build(task, task.pretrained()), Meter(), []
+    optimiser, meter, seconds = optimisation.build(task, task.groups(optimisation)), Meter(), []
     for step in range(WARM_UP + MEASURED):
         begun = time.perf_counter()
         train_step(

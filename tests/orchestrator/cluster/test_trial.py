@@ -1,6 +1,7 @@
 """What becomes of a trial's reports and failures, without a cluster."""
 
 import json
+import pickle
 import queue
 import socket
 import threading
@@ -15,11 +16,12 @@ import ray.tune
 from ray.exceptions import ActorDiedError, RayTaskError
 
 from orchestrator.cluster import trial as trials
-from orchestrator.cluster.trial import Budget, Pause, Reports, StudyContext, run_trial
+from orchestrator.cluster.trial import Budget, GivenUp, Pause, Reports, StudyContext, run_trial
 from orchestrator.study.lease import Lease
 from orchestrator.study.ledger import Ledger
 from orchestrator.study.storage import Storage
 from orchestrator.study.sweep import Resources, Sweep
+from trainables.training import NonFiniteLoss
 
 
 @pytest.fixture
@@ -145,6 +147,18 @@ def test_what_ray_raises_is_a_lost_worker_and_what_a_recipe_raises_is_not(
     error: Exception, sentence: str, ledger: Ledger
 ) -> None:
     assert Budget(1).after_failure(error, ledger, "a").startswith(sentence)
+
+
+def test_what_would_only_come_again_is_not_tried_again(ledger: Ledger) -> None:
+    """A loss that is no number is seen by one worker first; those that wait for it are ended, or miss it."""
+    cause = NonFiniteLoss("The loss must be a finite number, but was nan by step 5.")
+    for others in ({}, {1: ActorDiedError()}, {1: ConnectionError("reset by peer")}):
+        error = ray.train.WorkerGroupError("failed", {**others, 0: cause})
+        travelled = pickle.loads(pickle.dumps(error))  # noqa: S301
+        with pytest.raises(
+            GivenUp, match=r"^NonFiniteLoss: The loss must be a finite number, but was nan by step 5\.$"
+        ):
+            Budget(5).after_failure(travelled, ledger, "a")
 
 
 def test_a_recipe_is_what_the_ledger_says(toys: Sweep, ledger: Ledger) -> None:
