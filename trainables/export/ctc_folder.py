@@ -1,4 +1,4 @@
-"""A trained student as a folder that transformers loads: model, tokenizer and feature extractor."""
+"""A trained student with a CTC head as a folder that transformers loads: model, tokenizer and feature extractor."""
 
 import json
 from pathlib import Path
