@@ -1,20 +1,24 @@
 """Which trial stops early."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from orchestrator.study.sweep import Trial
 
 
 class RowsApart(TrialScheduler):
-    """Asynchronous successive halving within each row of the study: a language's trials against each other only."""
+    """Asynchronous successive halving within each row of the study: its trials against each other only.
 
-    def __init__(self, trials: Mapping[str, Trial], row: str, metric: str) -> None:
-        """`trials` by signature; `row` is the field that tells rows apart."""
+    Trials that others start from run to their end: they are no candidates, and what they start is not to be lost.
+    """
+
+    def __init__(self, trials: Mapping[str, Trial], needed: Collection[str], row: str, metric: str) -> None:
+        """`trials` by signature, of which those are `needed` that others start from; `row` tells rows apart."""
         super().__init__()
         self.trials, self.row, self.judged = trials, row, f"reported/valid_{metric}"
+        self.needed, self.unjudged = needed, FIFOScheduler()
         self.rows: dict[Any, ASHAScheduler] = {}
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
@@ -51,8 +55,10 @@ class RowsApart(TrialScheduler):
         """See `TrialScheduler`."""
         return "successive halving within rows"
 
-    def _of(self, tune_trial: Any) -> ASHAScheduler:
+    def _of(self, tune_trial: Any) -> TrialScheduler:
         trial = self.trials[tune_trial.config["signature"]]
+        if trial.signature in self.needed:
+            return self.unjudged
         row = trial.fields[self.row]
         if row not in self.rows:
             steps = trial.recipe.steps

@@ -25,7 +25,7 @@ def table(
     columns = [Column(f"w{weight}", heading, {"weight": weight}) for heading, weight in COLUMNS.items()]
     layout = Layout("Toys", "language", columns, Published({}), "no data")
     found = {sweep.trials[place].signature: result for place, result in (results or {}).items()}
-    return LiveTable(Console(width=width, height=height, record=True), layout, sweep, found)
+    return LiveTable(Console(width=width, height=height, record=True), layout, sweep, found, sweep.missing(found))
 
 
 def lines(live: LiveTable) -> list[str]:
