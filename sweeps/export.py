@@ -94,7 +94,7 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             ours.append(argument)
             continue
         if not equals:
-            if not left:
+            if not left or left[0].startswith("--"):
                 raise ValueError(f"`{argument}` must have a value, but has none.")
             value = left.pop(0)
         of_the_recipe.append(f"{field}={value}")
