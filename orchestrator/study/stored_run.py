@@ -18,7 +18,7 @@ from orchestrator import provenance
 from orchestrator.study.lease import Lease
 from orchestrator.study.ledger import Attempt, Ledger, Result
 from orchestrator.study.storage import Storage
-from orchestrator.study.sweep import Recipe, load
+from orchestrator.study.sweep import load
 
 
 class StoredRun:
@@ -69,7 +69,7 @@ class StoredRun:
         if self.leads:
             self.trial.upload(file, f"files/{file.name}")
 
-    def needed(self, recipe: Recipe) -> Path:
+    def needed(self, recipe: object) -> Path:
         """Folder of the files that a need of this trial's recipe kept.
 
         It is the ledger's own where the storage is a folder, else a copy in the cache of this machine.
