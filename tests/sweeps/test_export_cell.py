@@ -113,6 +113,18 @@ def test_a_cell_becomes_a_folder_that_transcribes_as_it_was_tested(
     assert any(texts)
 
 
+def test_a_study_elsewhere_is_fetched(study: Path, tmp_path: Path) -> None:
+    where = f"memory://{tmp_path.name}/tiny"
+    remote = Storage.at(where)
+    for path in sorted(study.rglob("*")):
+        if path.is_file() and "checkpoints" not in path.parts:  # which a study would not have here
+            remote.upload(path, str(path.relative_to(study)))
+    assert main([where, *CS, "--to", str(tmp_path / "fetched")]) == 0
+    assert main([str(study), *CS, "--to", str(tmp_path / "here")]) == 0
+    for path in (tmp_path / "here").iterdir():
+        assert (tmp_path / "fetched" / path.name).read_bytes() == path.read_bytes()
+
+
 def test_the_card_says_what_the_model_is(study: Path, release: Path, tmp_path: Path) -> None:
     assert main([str(study), *CS, "--to", str(tmp_path / "cs")]) == 0
     front, text = card(tmp_path / "cs")

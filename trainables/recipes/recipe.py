@@ -19,7 +19,7 @@ class Recipe(Config, ABC):
 
     @abstractmethod
     def preparations(self) -> tuple[Preparation, ...]:
-        """What must be built before `run`, in this order; equal ones are shared between recipes."""
+        """All that must be built before `run`, in this order; equal ones are shared between recipes."""
 
     def needs(self) -> Sequence["Recipe"]:
         """The recipes whose results this one starts from: a student that was distilled, a teacher that was fine-tuned.
