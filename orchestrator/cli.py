@@ -148,9 +148,9 @@ def run_study(
         _check(options)
         storage = Storage.at(options.storage)
         uri = tracking.chosen_uri(options.tracking_uri, storage.local)
-        trials = sweep.trials  # its fingerprints are read here
+        trials = sweep.everything  # its fingerprints are read here
         ledger = Ledger.of(storage, sweep)
-        results, settled, missing = _state(ledger, trials, options)
+        results, settled, missing = _state(ledger, sweep, options)
         begun = ledger.begun([trial.signature for trial in missing])
         console.print(_summary(sweep, settled, len(missing), len(begun)), soft_wrap=True)
         lease = Lease(ledger.storage)
@@ -170,9 +170,9 @@ def run_study(
         with refusing():
             ledger.open(sweep)
             # Until now another submitter may have gone on with it.
-            results, settled, missing = _state(ledger, trials, options)
+            results, settled, missing = _state(ledger, sweep, options)
             Submission.of(sweep, layout, notes, command).write(ledger.storage)
-        with _narrator(console, layout, sweep, settled) as narrator:
+        with _narrator(console, layout, sweep, settled, missing) as narrator:
             # Nothing is begun that MLflow does not hear of. A finished study shows its table whatever MLflow says.
             with refusing() if missing else contextlib.suppress(ValueError):
                 tracker.connect(ledger, narrator.noted)
@@ -186,8 +186,7 @@ def run_study(
                         runner.run(sweep, missing, ledger, lease, Listeners([narrator, tracker]))
             finally:
                 with refusing():
-                    results = ledger.results([trial.signature for trial in trials])
-                    lacking = sum(not _settled(results.get(trial.signature), options, final=True) for trial in trials)
+                    results, _, lacking = _state(ledger, sweep, options, final=True)
                     try:
                         rendering = publisher.publish()
                     finally:
@@ -207,12 +206,12 @@ def _show(console: Console, rendering: Rendering, storage: Storage, uri: str) ->
     console.print(_page(uri), soft_wrap=True)
 
 
-def _count(console: Console, results: Mapping[str, Result], lacking: int, trials: int) -> None:
-    failed = sum(result.status == "failed" for result in results.values())
+def _count(console: Console, results: Mapping[str, Result], lacking: Sequence[Trial], trials: int) -> None:
+    failed = sum(trial.signature in results and results[trial.signature].status == "failed" for trial in lacking)
     if failed:
         console.print(f"{failed} of {trials} trials have failed; --retry-failed tries them again.")
-    if lacking > failed:
-        console.print(f"{lacking - failed} of {trials} trials have no result; the same command goes on with them.")
+    if len(lacking) > failed:
+        console.print(f"{len(lacking) - failed} of {trials} trials have no result; the same command goes on with them.")
 
 
 def _close(tracker: tracking.Tracker, status: str) -> StudyFailed | None:
@@ -237,18 +236,18 @@ def _check(options: StudyOptions) -> None:
 
 
 def _state(
-    ledger: Ledger, trials: Sequence[Trial], options: StudyOptions
+    ledger: Ledger, sweep: Sweep, options: StudyOptions, *, final: bool = False
 ) -> tuple[Mapping[str, Result], dict[str, Result], list[Trial]]:
-    """All results so far, the settled ones among them by signature, and the trials that have no settled result."""
-    results = ledger.results([trial.signature for trial in trials])
-    settled = {s: r for s, r in results.items() if _settled(r, options)}
-    return results, settled, [trial for trial in trials if trial.signature not in settled]
+    """All results that there are, those that stay as they are or, at the end, are as wanted, and the trials to run."""
+    results = ledger.results([trial.signature for trial in sweep.everything])
+    settled = {s: r for s, r in results.items() if _settled(r, options, final=final)}
+    # A trial that an earlier submission stopped early goes on where others start from it now.
+    settled = {s: r for s, r in settled.items() if r.status != "stopped" or s not in sweep.needed}
+    return results, settled, sweep.missing(settled)
 
 
-def _settled(result: Result | None, options: StudyOptions, *, final: bool = False) -> bool:
-    """Whether a trial with this result is left as it is, or, at the end (`final`), has what was wanted of it."""
-    if result is None:
-        return False
+def _settled(result: Result, options: StudyOptions, *, final: bool) -> bool:
+    """Whether a trial with this result is left as it is; or, at the end, whether that is what was wanted."""
     if result.status == "failed":
         return not final and not options.retry_failed
     # Without the scheduler that stopped it, a stopped trial goes on.
@@ -259,7 +258,9 @@ def _summary(sweep: Sweep, settled: dict[str, Result], missing: int, begun: int)
     statuses = [result.status for result in settled.values()]
     counts = [f"{statuses.count(s)} {s}" for s in ("finished", "stopped", "failed") if s in statuses or s == "finished"]
     resumed = f", {begun} of them from a checkpoint" if begun else ""
-    return f"{sweep.name}: {len(sweep.trials)} trials, {', '.join(counts)}, {missing} to run{resumed}"
+    needs = len(sweep.everything) - len(sweep.trials)
+    trials = f"{len(sweep.trials)} trials" + (f" and {needs} that they start from" if needs else "")
+    return f"{sweep.name}: {trials}, {', '.join(counts)}, {missing} to run{resumed}"
 
 
 def _page(uri: str) -> str:
@@ -270,21 +271,23 @@ def _page(uri: str) -> str:
 
 
 @contextlib.contextmanager
-def _narrator(console: Console, layout: Layout, sweep: Sweep, settled: dict[str, Result]) -> Iterator[Narrator]:
+def _narrator(
+    console: Console, layout: Layout, sweep: Sweep, settled: dict[str, Result], missing: Sequence[Trial]
+) -> Iterator[Narrator]:
     """A live table where a person looks at a terminal, else a line per event and at least one a minute."""
-    missing = len(sweep.trials) > len(settled)
     if console.is_terminal and missing:
-        with LiveTable(console, layout, sweep, settled) as table:
+        with LiveTable(console, layout, sweep, settled, missing) as table:
             yield table
     else:
-        with SteadyNarrator(console, sweep.metric, len(sweep.trials), len(settled)) as narrator:
+        with SteadyNarrator(console, sweep.metric, len(settled) + len(missing), len(settled)) as narrator:
             yield narrator
 
 
 def _runner(options: StudyOptions, sweep: Sweep) -> Runner:
     if options.local:
         return LocalRunner()
-    if within := next((type(r).__name__ for r in sweep.recipes if type(r).__module__ == "__main__"), None):
+    recipes = [trial.recipe for trial in sweep.everything]
+    if within := next((type(r).__name__ for r in recipes if type(r).__module__ == "__main__"), None):
         raise ValueError(
             f"A recipe must be in a module that workers can import, but {within} is in the script itself: "
             "move it to a file beside the script."

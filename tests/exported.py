@@ -11,7 +11,7 @@ from trainables import testing
 from trainables.batch import Batch
 from trainables.corpora.text import CharacterVocabulary
 from trainables.decoding import greedy
-from trainables.export import export
+from trainables.export.ctc_folder import export
 from trainables.sequences import Sequences
 from trainables.students.ctc import FAMILIES, CTCModel, CTCStudent, Pretrained
 

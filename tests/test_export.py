@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCTC, AutoProcessor, pipeline
 
 from tests.exported import ENCODERS, LEAKING, VOCABULARY, Exported, kept, ours, text_of, trained, waveforms
-from trainables.export import export
+from trainables.export.ctc_folder import export
 from trainables.students.ctc import CTCStudent, Pretrained, Scratch
 
 # transformers gives WavLM's attention masks of two types, of which torch warns.

@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 
+from tests.toy.recipe import Toy
 from trainables.run import LocalRun, Run
 
 
@@ -169,3 +170,24 @@ def test_only_the_first_ranks_file_is_kept(tmp_path, checkpoint, monkeypatch):
     LocalRun(tmp_path / "run").keep(checkpoint / "state")
     LocalRun(tmp_path / "run").keep(tmp_path / "only the first rank has it")
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["checkpoints"]
+
+
+def test_a_need_lies_beside_the_run_and_is_there_when_it_is_finished(tmp_path):
+    need, run = Toy(language="fi", length=2, seconds=0), LocalRun(tmp_path / "run")
+    before = LocalRun(run.needs / need.signature(), run.needs)
+    assert before.folder == tmp_path / "needs" / need.signature()
+    result = need.run(before)
+    with pytest.raises(ValueError, match=r"^A recipe must name in its `needs` what it starts from, but fi 0 was not "):
+        run.needed(need)
+    assert not before.finished
+    before.finish(result)
+    assert before.finished
+    assert run.needed(need) == LocalRun(tmp_path / "another").needed(need) == before.folder
+    assert (run.needed(need) / "weights.npy").exists()
+
+
+def test_only_the_first_rank_finishes(tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    run = LocalRun(tmp_path / "run")
+    run.finish({"step": 1.0})
+    assert not run.finished

@@ -1,5 +1,6 @@
 """One recipe from a JSON file, alone or under torchrun: `torchrun -m trainables RECIPE.json FOLDER`."""
 
+import importlib
 import json
 import os
 import sys
@@ -11,12 +12,12 @@ from torch import distributed
 
 from trainables.config import explain
 from trainables.printing import escape_output
-from trainables.recipes.distill_l2s import DistillL2S
+from trainables.recipes.recipe import Recipe, with_needs
 from trainables.run import LocalRun
 
 
 def main(arguments: list[str]) -> int:
-    """Run the recipe in FOLDER and print its result as JSON; a second run resumes.
+    """Run the recipe in FOLDER, after what it needs, and print its result as JSON; a second run resumes.
 
     A FOLDER of another recipe is refused: 2, as for whatever else is wrong with what was given.
     """
@@ -30,10 +31,7 @@ def main(arguments: list[str]) -> int:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
-        recipe = _read(Path(arguments[0]))
-        run = LocalRun(Path(arguments[1]))
-        run.claim(recipe.signature())
-        result = recipe.run(run)
+        result = _run(_read(Path(arguments[0])), Path(arguments[1]))
     except ValidationError as error:
         print(explain(error), file=sys.stderr)
         return 2
@@ -48,15 +46,45 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _read(file: Path) -> DistillL2S:
-    """A trial's folder holds its recipe with its type beside the fields; the bare fields will do too."""
+def _run(recipe: Recipe, folder: Path) -> dict[str, float]:
+    """Train the recipe in `folder`, and before it each of its needs that is not finished, in a folder of its own."""
+    *needs, (signature, _) = with_needs(recipe).items()
+    run = LocalRun(folder)
+    run.claim(signature)
+    for signature, need in needs:
+        before = LocalRun(run.needs / signature, run.needs)
+        before.claim(signature)
+        if not before.finished:
+            if run.leads:
+                print(f"{recipe} starts from {need}, which is trained first, in {before.folder}.", file=sys.stderr)
+            before.finish(need.run(before))
+        if distributed.is_initialized():
+            distributed.barrier()  # the first rank may still be writing what the others are about to read
+    result = recipe.run(run)
+    run.finish(result)
+    return result
+
+
+def _read(file: Path) -> Recipe:
+    """The recipe in a file such as a trial's `recipe.json`, which has its `type` beside its `fields`."""
     try:
         description = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"A recipe must be JSON, but {file} is not: {error}") from error
-    if not isinstance(description, dict):
-        raise ValueError(f"A recipe must be fields and their values, but {file} is {description!r} instead.")
-    return DistillL2S.model_validate(description.get("fields", description))
+    if not isinstance(description, dict) or not {"type", "fields"} <= description.keys():
+        raise ValueError(f"A recipe must have a `type` and `fields`, as a trial's recipe.json has, but {file} has not.")
+    return _type(str(description["type"])).model_validate(description["fields"])
+
+
+def _type(name: str) -> type[Recipe]:
+    module, _, qualified = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), qualified)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"`type` must be `module:Class` of a recipe, but {name!r} is none: {error}.") from error
+    if not (isinstance(found, type) and issubclass(found, Recipe)):
+        raise ValueError(f"`type` must be `module:Class` of a recipe, but {name!r} is none.")
+    return found
 
 
 if __name__ == "__main__":

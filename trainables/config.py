@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 from typing_extensions import override
 
 
@@ -71,12 +72,23 @@ class Config(BaseModel):
             value, marks = getattr(self, name), field.metadata
             if any(isinstance(mark, Where) for mark in marks):
                 continue
-            if any(isinstance(mark, Since) for mark in marks) and value == field.get_default(call_default_factory=True):
+            if is_silent(field, value):
                 continue
             identity[name] = _identity(value)
         if (fingerprint := self.fingerprint()) is not None:
             identity["fingerprint"] = fingerprint
         return identity
+
+    def places(self) -> dict[str, str]:
+        """The fields that say where something lies, by dotted path."""
+        found: dict[str, str] = {}
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if isinstance(value, Config):
+                found |= {f"{name}.{path}": place for path, place in value.places().items()}
+            elif isinstance(value, str) and any(isinstance(mark, Where) for mark in field.metadata):
+                found[name] = value
+        return found
 
     @classmethod
     def type_name(cls) -> str:
@@ -97,6 +109,12 @@ class Config(BaseModel):
         root. A field that came later (`Since`) is left out while it has its default, as if it were not there yet.
         """
         return digest({"type": self.type_name(), **self.identity()}, 12)
+
+
+def is_silent(field: FieldInfo, value: Any) -> bool:
+    """Whether a field came after trials had been finished, and has the default that does what was done before."""
+    marked = any(isinstance(mark, Since) for mark in field.metadata)
+    return marked and value == field.get_default(call_default_factory=True)
 
 
 class Preparation(Config, ABC):

@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from typing_extensions import override
+
 from trainables.cache import write_atomically
+from trainables.config import Config
 
 
 @runtime_checkable
 class Run(Protocol):
-    """What a recipe may ask of its runner. Every rank calls it; only rank 0 brings a checkpoint."""
+    """The services that a recipe may ask of its runner. Every rank calls it; only rank 0 brings a checkpoint."""
 
     def report(self, metrics: Mapping[str, float], *, step: int, checkpoint: Path | None = None) -> None:
         """Record `metrics` at `step`; commit a copy of the folder `checkpoint`, if there is one."""
@@ -26,15 +29,25 @@ class Run(Protocol):
         """Keep a copy of `file` with the trial's result, under its name. Only rank 0's is kept."""
         ...
 
+    def needed(self, recipe: Config) -> Path:
+        """Folder of the files that `recipe` kept, which is one of the `needs` of the recipe that asks; only to be read.
 
-class LocalRun:
-    """A run in a folder: `metrics.jsonl`, a line a report, the last two of `checkpoints/step-N`, and what is kept.
+        Raises ValueError for any other recipe.
+        """
+        ...
 
-    `recipe.digest` says whose, where that was claimed.
+
+class LocalRun(Run):
+    """A run in a folder: `metrics.jsonl`, one line per report, the last two of `checkpoints/step-N`, the files that
+    the recipe keeps, `recipe.digest`, which names the recipe that claimed the folder, and `result.json` at the end.
+
+    The trials that its recipe needs have such folders too, `needs/<signature>` beside this one: runs side by side share
+    them, and needs of needs lie beside each other.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, needs: Path | None = None) -> None:
+        """`needs` is the folder of the needed trials, where it is not the one beside `folder`."""
+        self.folder, self.needs = folder, folder.absolute().parent / "needs" if needs is None else needs
         self.leads = int(os.environ.get("RANK", "0")) == 0
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
 
@@ -54,11 +67,12 @@ class LocalRun:
         if self.leads and found is None:
             write_atomically(file, recipe)
 
+    @override
     def report(self, metrics: Mapping[str, float], *, step: int, checkpoint: Path | None = None) -> None:
-        """See `Run.report`. The checkpoint is copied under another name and renamed when it is whole."""
         if not self.leads:
             return
         if checkpoint is not None:
+            # Copied under another name, and renamed when it is whole.
             final = self.folder / "checkpoints" / f"step-{step:08d}"
             partial = final.with_suffix(".partial")
             shutil.rmtree(partial, ignore_errors=True)
@@ -70,18 +84,37 @@ class LocalRun:
         with (self.folder / "metrics.jsonl").open("a") as file:
             file.write(json.dumps({"step": step, **metrics}) + "\n")
 
+    @override
     def resume(self) -> Path | None:
-        """See `Run.resume`."""
         committed = self._committed()
         return committed[-1] if committed else None
 
+    @override
     def keep(self, file: Path) -> None:
-        """See `Run.keep`. As a checkpoint, the copy gets its name when it is whole."""
         if not self.leads:
             return
         partial = self.folder / f"{file.name}.partial"
         shutil.copyfile(file, partial)
         partial.replace(self.folder / file.name)
+
+    @override
+    def needed(self, recipe: Config) -> Path:
+        folder = self.needs / recipe.signature()
+        if not (folder / "result.json").exists():
+            raise ValueError(
+                f"A recipe must name in its `needs` what it starts from, but {recipe} was not trained in {folder}."
+            )
+        return folder
+
+    def finish(self, result: Mapping[str, float]) -> None:
+        """Write the result, which is what finishes the trial."""
+        if self.leads:
+            write_atomically(self.folder / "result.json", json.dumps(result))
+
+    @property
+    def finished(self) -> bool:
+        """Whether the trial has its result, and has kept all that it keeps."""
+        return (self.folder / "result.json").exists()
 
     def metrics(self) -> list[dict[str, float]]:
         """Everything reported so far, in order."""

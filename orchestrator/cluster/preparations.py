@@ -16,17 +16,15 @@ class Preparing:
     """The preparations of a study, all submitted at once, in the order in which trials want them."""
 
     def __init__(self, sweep: Sweep, trials: Sequence[Trial], *, gpus: float) -> None:
-        """`gpus` is what a worker of a trial has: what a GPU makes faster gets as much, at most one."""
+        """`gpus` is the number that a worker of a trial has: what a GPU makes faster gets as many, at most one."""
         self.tasks: dict[str, Any] = {}
         self.names: dict[str, str] = {}
         self.after: dict[str, str | None] = {}
         """The key of the preparation that must be done before."""
         self.resources: dict[str, dict[str, float]] = {}
-        """What each takes while it is built, in Ray's words."""
+        """The amounts that each takes while it is built, by Ray's names of resources."""
         self.of: dict[str, list[str]] = {}
-        """Of each trial, the keys of its preparations that are not known to be done."""
-        self.summaries: list[str] = []
-        """Of those that are done, not told yet."""
+        """The keys of each trial's preparations, by the trial's signature."""
         self.errors: dict[str, str] = {}
         for trial in trials:
             keys: list[str] = []
@@ -63,7 +61,7 @@ class Preparing:
         return lines
 
     def taking(self) -> Counter[str]:
-        """What the unfinished preparations take that wait for no other: they are being built, or wait for room."""
+        """The resources of unfinished preparations that wait for no other: they are being built, or wait for room."""
         tasks = list(self.tasks.values())
         _, unfinished = ray.wait(tasks, num_returns=len(tasks), timeout=0) if tasks else ([], [])
         keys = [key for key, task in self.tasks.items() if task in unfinished]

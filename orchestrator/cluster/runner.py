@@ -111,7 +111,7 @@ def concurrency(resources: Resources, nodes: Sequence[Mapping[str, float]]) -> i
 
 
 def nodes() -> list[Mapping[str, float]]:
-    """What the nodes of the cluster have, those that are alive now."""
+    """The resources of each node of the cluster that is alive now."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
@@ -123,7 +123,7 @@ class RayRunner:
     retries: int
     asha: bool
     steering: str
-    """Resource of the nodes for the processes that only steer."""
+    """Ray resource of the nodes for the processes that only steer."""
 
     @classmethod
     def at(cls, address: str | None, resources: Resources, *, retries: int, asha: bool, pin: str | None) -> "RayRunner":
@@ -142,7 +142,7 @@ class RayRunner:
         return concurrency(self.resources, nodes())
 
     def probe(self, trial: Trial) -> Mapping[str, float]:
-        """See the recipes' `probe`; on a worker's share of the cluster."""
+        """Seconds of a training step and parameters, as the recipe measures them on a worker's share of the cluster."""
         options = {"num_cpus": self.resources.cpus, "num_gpus": self.resources.gpus}
         try:
             return ray.get(_probe.options(**options).remote(trial.describe()))
@@ -150,11 +150,11 @@ class RayRunner:
             raise StudyFailed(f"{trial.label} could not be tried out: {_cause(error)}") from error
 
     def run(self, sweep: Sweep, trials: Sequence[Trial], ledger: Ledger, lease: Lease, listener: Listener) -> None:
-        """Run `trials` on the cluster: what comes of them is in the ledger."""
+        """Run `trials` on the cluster, needs before what starts from them; their results are in the ledger."""
         for trial in trials:
             ledger.begin(trial)
-        everything = ledger.results([trial.signature for trial in sweep.trials])
-        ordered = Estimates.of(sweep.axes[0], sweep.trials, everything).longest_first(trials)
+        results = ledger.results([trial.signature for trial in sweep.everything])
+        ordered = Estimates.of(sweep.axes[0], sweep.everything, results).longest_first(trials)
         preparing = Preparing(sweep, ordered, gpus=self.resources.gpus)
         callback = StudyCallback(
             {trial.signature: trial for trial in trials}, ledger, listener, self.resources, preparing.taking
@@ -181,7 +181,9 @@ class RayRunner:
                 tune_config=ray.tune.TuneConfig(
                     num_samples=len(trials),
                     search_alg=queue,
-                    scheduler=RowsApart(callback.trials, sweep.axes[0], sweep.metric) if self.asha else None,
+                    scheduler=RowsApart(callback.trials, sweep.needed, sweep.axes[0], sweep.metric)
+                    if self.asha
+                    else None,
                     trial_dirname_creator=lambda trial: trial.config["signature"],
                     reuse_actors=True,
                 ),

@@ -1,9 +1,9 @@
 """Early stopping: trials that give their places to better ones."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from typing_extensions import override
 
 from orchestrator.study.sweep import Trial
@@ -17,12 +17,15 @@ class RowsApart(TrialScheduler):
     Nobody waits for anybody, so the first trial at a rung always passes. Of four trials one after the other, with
     errors of 40, 50, 30 and 45 % at a rung, 50 stops (the median was 40), and so does 45 (of 40, 50 and 30: 40).
     One scheduler over all rows would stop the languages that are hard, and not the trials that are bad at them.
+
+    Trials that others start from run to their end: they are no candidates, and what they start is not to be lost.
     """
 
-    def __init__(self, trials: Mapping[str, Trial], row: str, metric: str) -> None:
-        """`trials` by signature; `row` is the field that tells rows apart."""
+    def __init__(self, trials: Mapping[str, Trial], needed: Collection[str], row: str, metric: str) -> None:
+        """`trials` by signature, of which those are `needed` that others start from; `row` tells rows apart."""
         super().__init__()
         self.trials, self.row, self.judged = trials, row, f"reported/valid_{metric}"
+        self.needed, self.unjudged = needed, FIFOScheduler()
         self.rows: dict[Any, ASHAScheduler] = {}
 
     @override
@@ -60,8 +63,10 @@ class RowsApart(TrialScheduler):
     def debug_string(self) -> str:
         return "successive halving within rows"
 
-    def _of(self, tune_trial: Any) -> ASHAScheduler:
+    def _of(self, tune_trial: Any) -> TrialScheduler:
         trial = self.trials[tune_trial.config["signature"]]
+        if trial.signature in self.needed:
+            return self.unjudged
         row = trial.fields[self.row]
         if row not in self.rows:
             steps = trial.recipe.steps

@@ -1,7 +1,7 @@
 """The study as a live table of cells in a terminal."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from orchestrator.study.estimates import Estimates, duration, makespan
+from orchestrator.study.estimates import Estimates, duration, following, makespan
 from orchestrator.study.events import Narrator
 from orchestrator.study.layout import Layout
 from orchestrator.study.ledger import Result
@@ -51,20 +51,30 @@ class LiveTable(Narrator):
     A context manager: the table is on the screen while it is open. Lines of what ended scroll above it.
     """
 
-    def __init__(self, console: Console, layout: Layout, sweep: Sweep, results: Mapping[str, Result]) -> None:
-        """`results` are those of earlier submissions."""
-        trials = sweep.trials
-        super().__init__(console, sweep.metric, len(trials), len(results))
-        self.layout, self.estimates = layout, Estimates.of(sweep.axes[0], trials, results)
+    def __init__(
+        self,
+        console: Console,
+        layout: Layout,
+        sweep: Sweep,
+        results: Mapping[str, Result],
+        missing: Sequence[Trial],
+    ) -> None:
+        """`results` are those of earlier submissions that stay as they are, `missing` are the trials to run."""
+        super().__init__(console, sweep.metric, len(results) + len(missing), len(results))
+        self.layout, self.estimates = layout, Estimates.of(sweep.axes[0], sweep.everything, results)
         self.cells: dict[str, Cell] = {}
-        self.trial_of = {trial.signature: trial for trial in trials}
+        self.trial_of = {trial.signature: trial for trial in sweep.everything}
         self.places: dict[tuple[Any, str], list[str]] = {}
-        for trial in trials:
-            self.cells[trial.signature] = Cell(steps=trial.recipe.steps)
+        for signature in [s for s in self.trial_of if s in results] + [trial.signature for trial in missing]:
+            self.cells[signature] = Cell(steps=self.trial_of[signature].recipe.steps)
+            if signature in results:
+                self._end(self.trial_of[signature], results[signature])
+        for trial in sweep.trials:
             column = next((c.heading for c in layout.columns if c.holds(trial)), "other")
             self.places.setdefault((trial.fields[layout.rows], column), []).append(trial.signature)
-            if trial.signature in results:
-                self._end(trial, results[trial.signature])
+        shown = {signature for signatures in self.places.values() for signature in signatures}
+        self.needs = [trial.signature for trial in missing if trial.signature not in shown]
+        """Trials that are in no cell of the table, since they are run for others alone."""
         self.live = Live(get_renderable=self.render, console=console, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> "LiveTable":
@@ -106,20 +116,21 @@ class LiveTable(Narrator):
         columns = list(dict.fromkeys([*(c.heading for c in self.layout.columns), *(c for _, c in self.places)]))
         columns = [column for column in columns if any(c == column for _, c in self.places)]
         if 10 + 13 * len(columns) > self.console.width:
-            return Group(*self._running_lines(), self._summary())
+            return Group(*self._lines(self.cells), self._summary())
         table = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
         table.add_column("")
         for column in columns:
             table.add_column(column.replace(" λ", "\nλ"), justify="right", min_width=8, max_width=11)
         rows = list(dict.fromkeys(row for row, _ in self.places))
-        room = self.console.height - 4  # two lines of headings, a rule, and the summary
+        needs = self._lines(self.needs)
+        room = self.console.height - 4 - len(needs)  # two lines of headings, a rule, and the summary
         fitting = len(rows) if len(rows) <= room else max(1, room - 1)
         # A study that is higher than the screen shows the rows in which something happens.
         shown = sorted(rows, key=lambda row: not self._active(row))[:fitting]
         for row in [row for row in rows if row in shown]:
             table.add_row(str(row), *(self._cell(self.places.get((row, column), [])) for column in columns))
         hidden = [Text(f"and {len(rows) - len(shown)} more", "dim")] if len(shown) < len(rows) else []
-        return Group(table, *hidden, self._summary())
+        return Group(table, *hidden, *needs, self._summary())
 
     def _cell(self, signatures: Sequence[str]) -> Text:
         if len(signatures) > 1:  # seeds
@@ -134,8 +145,9 @@ class LiveTable(Narrator):
         states = {self.cells[s].state for (r, _), signatures in self.places.items() if r == row for s in signatures}
         return bool(states & {"running", "starting", "preparing"})
 
-    def _running_lines(self) -> list[Text]:
-        busy = [s for s, cell in self.cells.items() if cell.state in ("running", "starting")]
+    def _lines(self, signatures: Iterable[str]) -> list[Text]:
+        """A line on each of these trials that is busy."""
+        busy = [s for s in signatures if self.cells[s].state in ("running", "starting")]
         lines = [Text(f"{self.trial_of[s].label}: ") + self.cells[s].text() for s in busy]
         return lines[: max(1, self.console.height - 4)]
 
@@ -159,19 +171,23 @@ class LiveTable(Narrator):
             if cell.resumed is not None and cell.step > cell.resumed
         ]
         rate = sum(rates) / len(rates) if rates else None
-        running, waiting = [], []
+        running: list[tuple[Trial, float]] = []
+        waiting: list[tuple[Trial, float]] = []
         for signature, cell in self.cells.items():
             if cell.state in ("finished", "stopped", "failed", "paused"):
                 continue
-            whole = self.estimates.seconds(self.trial_of[signature]) or (rate and rate * cell.steps)
+            trial = self.trial_of[signature]
+            whole = self.estimates.seconds(trial) or (rate and rate * cell.steps)
             if whole is None:
                 return None
             done = whole * cell.step / max(1, cell.steps)
             if cell.state == "running":
                 done += now - cell.reported
-            (running if cell.state in ("running", "starting") else waiting).append(max(0.0, whole - done))
+            (running if cell.state in ("running", "starting") else waiting).append((trial, max(0.0, whole - done)))
+        left = [*running, *sorted(waiting, key=lambda each: each[1], reverse=True)]
+        after = following([trial for trial, _ in left])
         # How many run at once is seen, not known.
-        return makespan([*running, *sorted(waiting, reverse=True)], len(running)) if running else None
+        return makespan([seconds for _, seconds in left], len(running), after) if running else None
 
     def _end(self, trial: Trial, result: Result) -> None:
         cell = self.cells[trial.signature]

@@ -63,8 +63,9 @@ class Narrator(Listener):
         self.done += 1
         far = f"({self.done} of {self.trials})"
         if result.status == "finished":
-            value = result.metrics[f"test_{self.metric}"]
-            self.noted(f"{trial.label}: finished, test {self.metric.upper()} {value:.1f} % {far}")
+            value = result.metrics.get(f"test_{self.metric}")  # a need may have been tested by nothing
+            tested = "" if value is None else f", test {self.metric.upper()} {value:.1f} %"
+            self.noted(f"{trial.label}: finished{tested} {far}")
         else:
             style = "red" if result.status == "failed" else None
             self.noted(f"{trial.label}: {result.status}: {result.reason} {far}", style=style)

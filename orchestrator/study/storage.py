@@ -173,6 +173,11 @@ class Storage:
             shutil.copyfileobj(stream, file, 1 << 22)
         return target
 
+    def download_all(self, folder: Path) -> None:
+        """Copy the files that lie directly here into a folder on this machine."""
+        for name in self.names():
+            self.download(name, folder / name)
+
     def free(self) -> int | None:
         """Bytes that are left, or None where that is not known."""
         folder = self.local

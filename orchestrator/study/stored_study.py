@@ -37,6 +37,8 @@ class Submission:
     """Those that were asked for; of their fields, what tells them apart."""
     replaced: tuple[str, ...] = ()
     """Signatures of trials that are out of date: what was asked for since is the same but for its data."""
+    needs: tuple[str, ...] = ()
+    """Signatures of trials that were never asked for: others start from them, and no table shows them."""
 
     @classmethod
     def of(cls, sweep: Sweep, layout: Layout, notes: Sequence[str], command: str) -> "Submission":
@@ -45,7 +47,8 @@ class Submission:
         trials = [StoredTrial(t.signature, t.label, _within(t.fields, paths)) for t in sweep.trials]
         # These have names of files in them.
         told = replace(layout, data=printable(layout.data), reasons=[printable(reason) for reason in layout.reasons])
-        return cls(sweep.name, told, tuple(map(printable, notes)), printable(command), tuple(trials))
+        needs = tuple(sorted(sweep.needed - {trial.signature for trial in trials}))
+        return cls(sweep.name, told, tuple(map(printable, notes)), printable(command), tuple(trials), needs=needs)
 
     def write(self, storage: Storage) -> None:
         """Keep it beside the ledger, with the commands of submissions before, and what all of them replaced."""
@@ -54,8 +57,16 @@ class Submission:
             before = _SUBMISSION.validate_json(storage.read(FILE) or "")
         commands = [*(line for line in before.command.splitlines() if line != self.command), self.command]
         asked = {trial.signature for trial in self.trials}
-        old = {t.signature for t in _described(Ledger(storage)) if self._replaces(t)} | {*before.replaced}
-        kept = replace(self, command="\n".join(commands), replaced=tuple(sorted(old - asked)))
+        known = _described(Ledger(storage))
+        old = {t.signature for t in known if self._replaces(t)} | {*before.replaced}
+        asked_before = {t.signature for t in known} - {*before.needs}
+        needs = ({*before.needs, *self.needs} - asked_before) - asked
+        kept = replace(
+            self,
+            command="\n".join(commands),
+            replaced=tuple(sorted(old - asked)),
+            needs=tuple(sorted(needs)),
+        )
         storage.write(FILE, _SUBMISSION.dump_json(kept, indent=1).decode())
 
     def _replaces(self, trial: StoredTrial) -> bool:
@@ -138,7 +149,7 @@ def _trials(ledger: Ledger, submission: Submission) -> list[StoredTrial]:
     """Those that the ledger describes or the submission asks for, in the order of the table whoever ran first."""
     asked = {trial.signature: trial for trial in submission.trials}
     described = {trial.signature: trial for trial in _described(ledger)}
-    found = (asked | described).values()
+    found = [trial for trial in (asked | described).values() if trial.signature not in submission.needs]
     columns, rows = submission.layout.columns, submission.layout.rows
     shown = [trial for trial in found if rows in trial.fields and any(c.holds(trial) for c in columns)]
     order = submission.layout.published.order({trial.fields[rows] for trial in shown})

@@ -1,9 +1,15 @@
-"""What a study is: recipes, each with the signature that is its name for ever."""
+"""A study: recipes, each with the signature that is its name for ever, and the recipes that these need.
+
+A recipe may start from what another has made: a distilled student that nine fine-tunings share, or a teacher that is
+itself fine-tuned. Such a need is a trial like any other, with its place in the ledger, checkpoints, resources, a run in
+MLflow and resumption; it is trained once, however many recipes need it, and before any of them begins. It differs from
+the trials that the sweep lists in that no table shows it and no scheduler stops it early.
+"""
 
 import importlib
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -45,11 +51,15 @@ class Recipe(Protocol):
         ...
 
     def identity(self) -> dict[str, Any]:
-        """What decides the result."""
+        """The values that decide the result."""
         ...
 
     def preparations(self) -> Sequence[Preparation]:
-        """What must be built before `run`, in this order."""
+        """All that must be built before `run`, in this order."""
+        ...
+
+    def needs(self) -> "Sequence[Recipe]":
+        """Recipes that must be finished before `run`, which starts from their results; none of them is this one."""
         ...
 
     def run(self, run: Any) -> dict[str, float]:
@@ -57,12 +67,12 @@ class Recipe(Protocol):
         ...
 
     def probe(self) -> Mapping[str, float]:
-        """What one training step takes on this device: `seconds`; and the model's `parameters`."""
+        """How long one training step takes on this device, `seconds`, and the model's `parameters`."""
         ...
 
     @property
     def steps(self) -> int:
-        """Of training."""
+        """Number of training steps."""
         ...
 
     def model_dump(self) -> dict[str, Any]:
@@ -100,7 +110,7 @@ class StoredTrial:
 
     @classmethod
     def of(cls, signature: str, description: Mapping[str, Any]) -> "StoredTrial":
-        """From what `Trial.describe` gave; one that an older version wrote has no label."""
+        """Make it from what `Trial.describe` gave; one that an older version wrote has no label."""
         return cls(signature, description.get("label", signature), dict(_flatten(description["fields"], "")))
 
 
@@ -117,8 +127,13 @@ class Trial:
 
     @property
     def label(self) -> str:
-        """What a person calls it."""
+        """Its name for a person."""
         return str(self.recipe)
+
+    @cached_property
+    def needs(self) -> "tuple[Trial, ...]":
+        """The trials that must be finished before it begins; needs of these are not among them."""
+        return tuple(map(Trial, self.recipe.needs()))
 
     @cached_property
     def fields(self) -> dict[str, Any]:
@@ -127,24 +142,41 @@ class Trial:
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
-        """Of its data and its models, by dotted path."""
+        """Digests of its data and its models, by dotted path."""
         identity = _flatten(json.loads(json.dumps(self.recipe.identity())), "")
         return {path: value for path, value in identity if path.rpartition(".")[2] == "fingerprint"}
 
     def describe(self) -> dict[str, Any]:
-        """JSON from which `load` makes the recipe again, in a process that has imported nothing yet."""
+        """JSON from which `load` makes the recipe again, in a process that has imported nothing yet.
+
+        The signatures of its needs, in their order, spare a worker to look at their data for them.
+        """
         fields = json.loads(self.recipe.model_dump_json())  # pyright: ignore
-        return {"type": self.recipe.type_name(), "label": self.label, "fields": fields}
+        needs = {"needs": [need.signature for need in self.needs]} if self.needs else {}
+        return {"type": self.recipe.type_name(), "label": self.label, "fields": fields, **needs}
 
 
 AnyTrial = Trial | StoredTrial
-"""What tables and reports ask of a trial, its signature, label and fields, they ask of either."""
+"""A trial for tables and reports, which ask for its signature, label and fields alone."""
 
 
 def load(description: dict[str, Any]) -> Recipe:
     """The recipe that `Trial.describe` described."""
     module, name = description["type"].split(":")
     return getattr(importlib.import_module(module), name).model_validate(description["fields"])
+
+
+def _with_needs(trial: Trial, listed: Mapping[str, Trial], above: tuple[str, ...] = ()) -> dict[str, Trial]:
+    """A trial and all that it needs, directly or not, by signature; each comes before what starts from it.
+
+    `listed` trials stand for needs of their signatures; `above` are the signatures of those that need this one.
+    """
+    if trial.signature in above:
+        raise ValueError(f"A recipe must not need itself, but {trial.label!r} does.")
+    found: dict[str, Trial] = {}
+    for need in trial.needs:
+        found |= _with_needs(need, listed, (*above, trial.signature))
+    return found | {trial.signature: listed.get(trial.signature, trial)}
 
 
 def _parent(path: str) -> str:
@@ -159,13 +191,13 @@ def _flatten(value: Any, path: str) -> list[tuple[str, Any]]:
 
 @dataclass(frozen=True)
 class Resources:
-    """What one trial takes of the cluster."""
+    """The part of the cluster that one trial takes."""
 
     workers: int = 1
     cpus: float = 1
-    """Of each worker."""
+    """CPUs for each worker."""
     gpus: float = 0
-    """Of each worker; a fraction shares a GPU between trials."""
+    """GPUs for each worker; a fraction shares a GPU between trials."""
     most_workers: int | None = None
     """Elastic trials start with `workers` and grow to this many where there is room."""
 
@@ -190,7 +222,7 @@ class Resources:
         return max(self.workers, min([most, *room]))
 
     def per_worker(self) -> dict[str, float]:
-        """In Ray's words."""
+        """Amounts by resource, as Ray names them."""
         return {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
 
 
@@ -205,13 +237,14 @@ class Sweep:
     """Fields, by dotted path, in which its trials may differ; the first tells apart what is never compared, whose data
     may change: what they gave before is then replaced."""
     metric: str = "cer"
-    """What a trial is judged by, in percent: `valid_<metric>` in its reports, `test_<metric>` in its result."""
+    """The error, in percent, that a trial is judged by: `valid_<metric>` in its reports, `test_<metric>` at its end."""
 
     @cached_property
     def trials(self) -> tuple[Trial, ...]:
-        """Its trials; recipes of one signature are one trial.
+        """The trials of the recipes that it lists, which its tables show; recipes of one signature are one trial.
 
-        Raises ValueError when they differ in what is no axis: a table would set side by side what is not comparable.
+        They are of one type, and differ in the axes alone: a table would set side by side what is not comparable.
+        Raises ValueError where they do not. Needs are other recipes, of which the rule says nothing.
         """
         trials = tuple({trial.signature: trial for trial in map(Trial, self.recipes)}.values())
         seen: dict[str, tuple[Any, Trial]] = {}
@@ -229,15 +262,45 @@ class Sweep:
                     )
         return trials
 
+    @cached_property
+    def everything(self) -> tuple[Trial, ...]:
+        """Its trials and all that they need, directly or not, each once and before what starts from it.
+
+        Raises ValueError for a recipe that needs itself, and where `trials` does.
+        """
+        listed = {trial.signature: trial for trial in self.trials}
+        found: dict[str, Trial] = {}
+        for trial in self.trials:
+            found |= _with_needs(trial, listed)
+        return tuple(found.values())
+
+    @cached_property
+    def needed(self) -> frozenset[str]:
+        """Signatures of the trials that others start from, whether it lists them or not."""
+        return frozenset(need.signature for trial in self.everything for need in trial.needs)
+
+    def missing(self, settled: Collection[str]) -> list[Trial]:
+        """The trials to run where those with the `settled` signatures are left as they are, needs first.
+
+        A need is run only where something that is missing starts from it.
+        """
+        wanted = {trial.signature for trial in self.trials}
+        found = []
+        for trial in reversed(self.everything):
+            if trial.signature in wanted and trial.signature not in settled:
+                found.append(trial)
+                wanted.update(need.signature for need in trial.needs)
+        return found[::-1]
+
     def _of_a_kind(self, path: str) -> bool:
         """Whether a field may be there for some trials only: an axis chooses between types that have other fields."""
         return any(path.startswith(axis.removesuffix("kind")) for axis in self.axes if axis.endswith(".kind"))
 
     @cached_property
     def common(self) -> dict[str, Any]:
-        """What decides the results of all its trials alike, by dotted path: their identity but for the axes.
+        """The values that decide the results of all its trials alike, by dotted path: their identity but for the axes.
 
-        The fingerprint of a config with an axis in it goes with that axis, see `models`.
+        The fingerprint of a config with an axis in it goes with that axis, and is among `models`.
         """
         everything = [self._beside_axes(trial) for trial in self.trials]
         return {path: value for found in everything for path, value in found.items() if value is not None}
@@ -265,5 +328,5 @@ class Sweep:
         return found
 
     def preparations(self, trial: Trial) -> list[Preparation]:
-        """What a trial needs, in order."""
+        """All that must be built before a trial, in order."""
         return list(trial.recipe.preparations())

@@ -15,6 +15,7 @@ from orchestrator.study.storage import Storage
 from orchestrator.study.sweep import Sweep, grid
 from orchestrator.tracking.tracker import SIGNATURE, default_uri
 from sweeps.export import main
+from tests.toy.recipe import Toy
 from trainables import testing
 from trainables.corpora.batching import ByCount
 from trainables.corpora.common_voice import CommonVoice
@@ -112,6 +113,18 @@ def test_a_cell_becomes_a_folder_that_transcribes_as_it_was_tested(
     assert any(texts)
 
 
+def test_a_study_elsewhere_is_fetched(study: Path, tmp_path: Path) -> None:
+    where = f"memory://{tmp_path.name}/tiny"
+    remote = Storage.at(where)
+    for path in sorted(study.rglob("*")):
+        if path.is_file() and "checkpoints" not in path.parts:  # which a study would not have here
+            remote.upload(path, str(path.relative_to(study)))
+    assert main([where, *CS, "--to", str(tmp_path / "fetched")]) == 0
+    assert main([str(study), *CS, "--to", str(tmp_path / "here")]) == 0
+    for path in (tmp_path / "here").iterdir():
+        assert (tmp_path / "fetched" / path.name).read_bytes() == path.read_bytes()
+
+
 def test_the_card_says_what_the_model_is(study: Path, release: Path, tmp_path: Path) -> None:
     assert main([str(study), *CS, "--to", str(tmp_path / "cs")]) == 0
     front, text = card(tmp_path / "cs")
@@ -161,9 +174,12 @@ def test_the_licence_is_that_of_the_sources_where_they_are_listed(tmp_path: Path
         (("--language", "cs"), "One cell must be picked, but corpus.language=cs picks 2 of these:"),
         (("--weight", "0.5"), "One cell must be picked, but weight=0.5 picks none of these:"),
         (("--where", "colour=red"), "`where` must name fields of the recipe, but 'colour' is none."),
+        (("--colour", "red"), "`where` must name fields of the recipe, but 'colour' is none."),
         (("--where", "weight"), "`where` must be FIELD=VALUE, but is 'weight' instead."),
+        (("--where", "kind=ctc"), "`where` must name one field of the recipe, but 'kind' may be batching.kind or corp"),
+        (("--seed",), "`--seed` must have a value, but has none."),
         (("--language", "cs", "--seed", "2"), "The cell must be finished, but cs, fine-tuned, seed 2 is failed: "),
-        (("--language", "ro", "--seed", "1"), "The cell must be finished, but ro, fine-tuned, seed 1 is not "),
+        (("--corpus.language=ro", "--seed", "1"), "The cell must be finished, but ro, fine-tuned, seed 1 is not "),
     ],
 )  # fmt: skip
 def test_what_is_no_finished_cell_is_refused(
@@ -178,6 +194,20 @@ def test_what_is_no_finished_cell_is_refused(
             "  cs, fine-tuned, seed 1 (finished): seed=1",
             "  cs, fine-tuned, seed 2 (failed): seed=2",
         ]
+
+
+def test_a_recipe_says_how_it_is_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    toys = Sweep("toys", [Toy(language="cs", seconds=0)], axes=("language",))
+    ledger = Ledger.of(Storage.at(str(tmp_path / "runs")), toys)
+    ledger.open(toys)
+    ledger.begin(toys.trials[0])
+    ledger.finish(toys.trials[0].signature, Result("finished", {}))
+    study = str(tmp_path / "runs" / "toys")
+    assert main([study, "--to", str(tmp_path / "model")]) == 2
+    assert capsys.readouterr().err == "A recipe must say how it is exported, but Toy does not.\n"
+    assert main([study, "--to", str(tmp_path / "model"), "--data", "elsewhere"]) == 2
+    assert capsys.readouterr().err == "`data` must be the one place of the recipe's corpus, but cs 0 has 0.\n"
+    assert not (tmp_path / "model").exists()
 
 
 def test_nothing_is_written_over(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from trainables.cache import building, cache_folder
-from trainables.config import Location, Preparation, Where
+from trainables.config import Location, Preparation, Since, Where
 from trainables.recipes.recipe import Recipe
 from trainables.run import Run
 
@@ -59,8 +59,11 @@ class Toy(Recipe):
     trouble: Annotated[str, Where()] = ""
     """`raise`: always; any of `raise_once` and `die_once`: at step 5 of the first trial that comes there."""
 
+    start: Annotated["Toy | None", Since()] = None
+    """Another toy whose weights it starts from."""
+
     def __str__(self) -> str:
-        return f"{self.language} {self.weight:g}"
+        return f"{self.language} {self.weight:g}" + (f" from {self.start}" if self.start else "")
 
     @property
     def steps(self) -> int:
@@ -69,13 +72,16 @@ class Toy(Recipe):
     def preparations(self) -> tuple[Preparation, ...]:
         return (ToyPreparation(language=self.language, seconds=self.preparing),)
 
+    def needs(self) -> tuple[Recipe, ...]:
+        return (self.start,) if self.start else ()
+
     def probe(self) -> dict[str, float]:
         return {"seconds": self.seconds, "parameters": 16.0}
 
     def run(self, run: Run) -> dict[str, float]:
         self._note("start")
         found = run.resume()
-        step, weights = 0, np.zeros(16)
+        step, weights = 0, np.load(run.needed(self.start) / "weights.npy") if self.start else np.zeros(16)
         if found:
             state = np.load(found / "state.npz")
             step, weights = int(state["step"]), state["weights"]

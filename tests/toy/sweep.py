@@ -29,6 +29,8 @@ class Options(StudyOptions):
     ballast: int = 0
     log: str = ""
     trouble: str = ""
+    start: int = 0
+    """Steps of a toy of each language that all cells of the language start from; by default there is none."""
 
 
 def plan(options: Options) -> tuple[Sweep, Layout, Sequence[str]]:
@@ -46,8 +48,13 @@ def plan(options: Options) -> tuple[Sweep, Layout, Sequence[str]]:
     recipes = [
         r.model_copy(update={"preparing": options.preparing}) if r.language == options.slow else r for r in recipes
     ]
+    if options.start:
+        starts = {
+            r.language: base.model_copy(update={"language": r.language, "length": options.start}) for r in recipes
+        }
+        recipes = [r.model_copy(update={"start": starts[r.language]}) for r in recipes]
     columns = [Column(f"w{weight:g}", f"λ = {weight:g}", {"weight": weight}) for weight in sorted(options.weights)]
-    sweep = Sweep(options.name or "toy", recipes, options.resources(0), axes=("language", "weight"))
+    sweep = Sweep(options.name or "toy", recipes, options.resources(0), axes=("language", "weight", "start"))
     baseline = "w0" if 0 in options.weights else None
     published = Published.read(PUBLISHED)
     return sweep, Layout("Toy", "language", columns, published, "toy data", baseline=baseline), ["A toy."]

@@ -5,7 +5,7 @@ language model has over the transcript: L = L_CTC + λ · L_KD (eq. 14).
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
@@ -29,6 +29,9 @@ from trainables.corpora.prepared import PreparedSplit, SplitPreparation, write_q
 from trainables.corpora.room import with_room
 from trainables.corpora.text import CharacterVocabulary, Letters, Normaliser
 from trainables.decoding import greedy
+from trainables.export import ctc_folder
+from trainables.export.card import Card, Dataset, fields
+from trainables.export.recogniser import recogniser
 from trainables.losses.regression import AlignedRegression
 from trainables.losses.transport import OptimalTransport
 from trainables.metrics import ErrorCounts, Transcripts
@@ -45,6 +48,8 @@ from trainables.teachers.language_model import TextEncoder
 from trainables.teachers.variants import Teacher
 from trainables.training import World, evaluating, fit
 
+STUDENT, UTTERANCES = "student.safetensors", "utterances.parquet"
+"""Files that a trial keeps: the student's weights, and the test split as it was recognised."""
 Distillation = Annotated[AlignedRegression | OptimalTransport, Field(discriminator="kind")]
 
 
@@ -162,6 +167,24 @@ class DistillL2S(Recipe):
         parameters = float(sum(parameter.numel() for parameter in task.parameters()))
         return {"seconds": probe.seconds_per_step(task, batches, self.optimisation), "parameters": parameters}
 
+    @override
+    def export(self, kept: Path, result: Mapping[str, float], folder: Path) -> Card:
+        for file, content in ((STUDENT, "student"), (UTTERANCES, "transcripts")):
+            if not (kept / file).is_file():
+                raise ValueError(f"A trial must have kept its {content} to be exported, but has no {file}.")
+        corpus = self.corpus
+        return recogniser(
+            str(self),
+            corpus.language,
+            self.student.encoder,
+            Dataset(corpus.kind, corpus.release(), corpus.language, corpus.licence()),
+            fields(self),
+            loaded_by=ctc_folder.export(self.student, kept / STUDENT, folder),
+            method="Distill-L2S",
+            precision=self.optimisation.precision,
+            choice=f"Best checkpoint by validation {self.selection.upper()}: step {result['best_step']:.0f}.",
+        )
+
     def task(self, vocabulary: CharacterVocabulary, texts: Sequence[str] | None = None) -> "DistillL2STask":
         """The student with its losses. `texts` are all that it will be trained on, where that is known."""
         student = self.student.build(vocabulary)
@@ -251,7 +274,7 @@ def keep(
 ) -> None:
     """Keep a student's weights, with what its head's outputs mean, what it recognised, and the audit of its data."""
     with TemporaryDirectory(prefix="result-") as folder:
-        weights, rows = Path(folder, "student.safetensors"), Path(folder, "utterances.parquet")
+        weights, rows = Path(folder, STUDENT), Path(folder, UTTERANCES)
         audited = Path(folder, "audit.json")
         metadata = {"vocabulary": json.dumps(vocabulary.tokens, ensure_ascii=False)}
         save_file({name: value.contiguous() for name, value in student.items()}, weights, metadata)

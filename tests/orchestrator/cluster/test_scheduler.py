@@ -14,7 +14,7 @@ STEPS = 8
 
 @pytest.fixture
 def rows(toys: Sweep) -> RowsApart:
-    return RowsApart({trial.signature: trial for trial in toys.trials}, "language", "cer")
+    return RowsApart({trial.signature: trial for trial in toys.trials}, (), "language", "cer")
 
 
 def tunes(rows: RowsApart, label: str) -> Any:
@@ -43,3 +43,15 @@ def test_one_that_was_ahead_until_its_last_report_is_tested(rows: RowsApart) -> 
     for trial in (first, second):
         decisions = [report(rows, trial, 2 * (i + 1), cer) for i, cer in enumerate(curves[trial.trial_id])]
         assert decisions == ["CONTINUE"] * 4, trial.trial_id
+
+
+def test_a_trial_that_others_start_from_never_stops(toys: Sweep) -> None:
+    """Nor does another of its row stop for it: it is no candidate."""
+    trials = {trial.signature: trial for trial in toys.trials}
+    rows = RowsApart(trials, {toys.trials[0].signature}, "language", "cer")
+    needed, better, worse = tunes(rows, "cs 0"), tunes(rows, "cs 0.5"), tunes(rows, "ro 0")
+    assert report(rows, needed, 2, 1.0) == "CONTINUE"
+    assert report(rows, better, 2, 20.0) == "CONTINUE"
+    assert [report(rows, needed, step, 99.0) for step in (4, 6)] == ["CONTINUE"] * 2
+    rows.on_trial_complete(None, needed, {"reported/step": 8, "reported/valid_cer": 99.0})
+    assert report(rows, worse, 2, 90.0) == "CONTINUE"

@@ -25,7 +25,7 @@ def table(
     columns = [Column(f"w{weight}", heading, {"weight": weight}) for heading, weight in COLUMNS.items()]
     layout = Layout("Toys", "language", columns, Published({}), "no data")
     found = {sweep.trials[place].signature: result for place, result in (results or {}).items()}
-    return LiveTable(Console(width=width, height=height, record=True), layout, sweep, found)
+    return LiveTable(Console(width=width, height=height, record=True), layout, sweep, found, sweep.missing(found))
 
 
 def lines(live: LiveTable) -> list[str]:
@@ -135,3 +135,26 @@ def test_the_table_is_on_the_screen_while_it_is_open() -> None:
         live.ended(next(iter(live.trial_of.values())), Result("finished", {"test_cer": 7.0}))
     text = console.export_text()
     assert "finished, test CER 7.0 % (1 of 1)" in text
+
+
+def test_what_cells_start_from_is_shown_below_the_table_while_it_runs() -> None:
+    start = Toy(language="fi", length=10_000, weight=9)
+    recipes = [Toy(language="cs", length=20_000, weight=weight, start=start) for weight in (0.0, 0.5)]
+    sweep = Sweep("toys", recipes, axes=("language", "weight", "start"))
+    columns = [Column(f"w{weight}", heading, {"weight": weight}) for heading, weight in COLUMNS.items()]
+    layout = Layout("Toys", "language", columns, Published({}), "no data")
+    console = Console(width=80, height=24, record=True)
+    live = LiveTable(console, layout, sweep, {}, sweep.missing({}))
+    need, *_ = sweep.everything
+    assert [line.split() for line in lines(live)[-2:]] == [["cs", "queued", "queued"], ["3", "queued"]]
+    live.started(need)
+    live.reported(need, {"step": 500})
+    assert lines(live)[-2:] == ["fi 9: 500/10k", "2 queued, 1 running"]
+    live.ended(need, Result("finished", {"step": 10_000.0}))
+    assert lines(live)[-1] == "2 queued, 1 finished"
+
+
+def test_an_end_is_told_without_an_error_where_nothing_was_tested() -> None:
+    live = table({"language": ["cs"], "weight": [0.5]})
+    live.ended(next(iter(live.trial_of.values())), Result("finished", {"step": 1.0}))
+    assert "cs 0.5: finished (1 of 1)" in live.console.export_text()

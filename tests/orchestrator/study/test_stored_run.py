@@ -1,8 +1,9 @@
 import gc
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from orchestrator.study.lease import Lease, Superseded
@@ -187,6 +188,75 @@ def test_an_interrupted_toy_ends_as_an_uninterrupted_one(storage: Storage, toys:
     assert reports[0] == reports[1]
     assert not ledger.begun(["troubled"])
     assert (ledger.trial("troubled") / "files").names() == ["weights.npy"]
+
+
+NEED = Toy(language="fi", seconds=0, length=2)
+STARTED = Toy(language="cs", seconds=0, start=NEED)
+
+
+@pytest.fixture
+def runs(storage: Storage) -> Iterator[dict[Toy, StoredRun]]:
+    """Runs of a recipe and of its need, which has kept its files and is not finished."""
+    sweep = Sweep("toys", [STARTED], axes=("language", "start"))
+    ledger = Ledger.of(storage, sweep)
+    ledger.open(sweep)
+    lease = Lease(ledger.storage)
+    with lease.hold(print):
+        for trial in sweep.everything:
+            ledger.begin(trial)
+        here = attempt(host="host", hardware="processor")
+        runs = {
+            recipe: StoredRun(ledger, recipe.signature(), attempt=here, rank=0, lease=lease, told=lambda _: None)
+            for recipe in (NEED, STARTED)
+        }
+        NEED.run(runs[NEED])
+        yield runs
+
+
+def test_the_files_of_a_need_are_there_for_what_starts_from_it(runs: dict[Toy, StoredRun], storage: Storage) -> None:
+    runs[NEED].finish({})
+    folder = runs[STARTED].needed(NEED)
+    assert [path.name for path in folder.iterdir()] == ["weights.npy"]
+    assert folder.parts[-2] == NEED.signature() if storage.local else folder.parts[-3:-1] == ("cache", "needs")
+    assert runs[STARTED].needed(NEED) == folder
+    assert STARTED.run(runs[STARTED]) != STARTED.model_copy(update={"start": None}).run(runs[STARTED])
+
+
+def test_one_that_was_trained_anew_is_fetched_anew(runs: dict[Toy, StoredRun], storage: Storage) -> None:
+    folders = set()
+    for attempts in (1, 2):
+        runs[NEED].finish({"attempts": attempts})
+        folders.add(runs[STARTED].needed(NEED))
+    assert len(folders) == (1 if storage.local else 2)
+
+
+@pytest.mark.parametrize("storage", ["s3", "memory"], indirect=True)
+def test_a_copy_of_them_is_whole_or_not_there(
+    runs: dict[Toy, StoredRun], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self: Storage, name: str, target: Path) -> Path:
+        target.write_text("hal")
+        raise ConnectionError("the store is away")
+
+    runs[NEED].finish({})
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "download", interrupted)
+        with pytest.raises(ConnectionError):
+            runs[STARTED].needed(NEED)
+    assert not [path for path in (cache / "needs").iterdir() if not path.name.startswith(".")]
+    assert np.load(runs[STARTED].needed(NEED) / "weights.npy").shape == (16,)
+
+
+def test_a_recipe_that_is_no_need_is_refused(runs: dict[Toy, StoredRun]) -> None:
+    with pytest.raises(
+        ValueError, match=r"^A recipe must name in its `needs` .*, but cs 0 from fi 0 does not name ro 0"
+    ):
+        runs[STARTED].needed(Toy(language="ro"))
+
+
+def test_a_need_that_is_not_finished_is_refused(runs: dict[Toy, StoredRun]) -> None:
+    with pytest.raises(ValueError, match=r"^A need must be finished before what starts from it, but fi 0 is not\.$"):
+        runs[STARTED].needed(NEED)
 
 
 def test_an_attempt_says_with_what_it_was_made() -> None:

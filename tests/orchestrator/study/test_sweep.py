@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.study.sweep import Resources, Sweep, Trial, grid, load
+from tests.toy.recipe import Toy
 from trainables.recipes.distill_l2s import DistillL2S
 
 
@@ -116,6 +117,66 @@ def test_a_trial_knows_its_fields_and_the_digests_of_what_they_point_to(recipe: 
         "student.encoder.fingerprint": recipe.student.encoder.fingerprint(),
         "teacher.fingerprint": recipe.teacher.fingerprint(),
     }
+
+
+FIRST = Toy(language="fi", length=2)
+SHARED = Toy(language="fi", length=4, weight=7, start=FIRST)
+STARTED = [Toy(language="cs", weight=weight, start=SHARED) for weight in (0.0, 0.5)]
+"""They need one recipe, which needs another; both differ from them in fields that are no axes."""
+
+
+def toys(recipes: list[Toy]) -> Sweep:
+    return Sweep("toys", recipes, axes=("language", "weight", "start"))
+
+
+def test_needs_come_once_and_before_what_starts_from_them() -> None:
+    sweep = toys([*STARTED, Toy(language="ro")])
+    assert [trial.recipe for trial in sweep.everything] == [FIRST, SHARED, *STARTED, Toy(language="ro")]
+    assert [trial.recipe for trial in sweep.trials] == [*STARTED, Toy(language="ro")]
+    assert sweep.needed == {FIRST.signature(), SHARED.signature()}
+    assert [need.recipe for need in sweep.trials[0].needs] == [SHARED]
+
+
+def test_a_need_that_is_listed_is_one_trial_with_its_own_places() -> None:
+    listed = Toy(language="ro", seconds=3)
+    sweep = toys([Toy(language="cs", start=Toy(language="ro", seconds=1)), listed])
+    assert [trial.recipe for trial in sweep.everything] == [listed, sweep.trials[0].recipe]
+
+
+def test_only_needs_of_what_is_missing_are_run() -> None:
+    sweep = toys([*STARTED, Toy(language="ro")])
+    names = {recipe: recipe.signature() for recipe in (FIRST, SHARED, *STARTED)}
+
+    def missing(*settled: Toy) -> list[object]:
+        return [trial.recipe for trial in sweep.missing({names[recipe] for recipe in settled})]
+
+    assert missing() == [FIRST, SHARED, *STARTED, Toy(language="ro")]
+    assert missing(*STARTED) == [Toy(language="ro")]
+    assert missing(SHARED, STARTED[0]) == [STARTED[1], Toy(language="ro")]
+    assert missing(FIRST) == [SHARED, *STARTED, Toy(language="ro")]
+
+
+def test_what_a_recipe_starts_from_is_part_of_its_name() -> None:
+    others = [Toy(language="cs"), *STARTED, Toy(language="cs", start=FIRST)]
+    assert len({recipe.signature() for recipe in others}) == 4
+    assert Trial(STARTED[0]).describe()["needs"] == [SHARED.signature()]
+    assert load(Trial(STARTED[0]).describe()) == STARTED[0]
+    assert "needs" not in Trial(FIRST).describe()
+
+
+class Selfish(Toy):
+    """Needs what needs it: the same, but for how it is computed."""
+
+    between: bool = False
+
+    def needs(self) -> tuple[Toy, ...]:
+        return (Toy(language="fi"), self.model_copy(update={"between": not self.between, "seconds": 9.0}))
+
+
+def test_a_recipe_that_needs_itself_is_refused() -> None:
+    sweep = Sweep("toys", [Toy(language="cs", start=Selfish(language="ro"))], axes=("language",))
+    with pytest.raises(ValueError, match=r"^A recipe must not need itself, but 'ro 0' does\.$"):
+        _ = sweep.everything
 
 
 @pytest.mark.parametrize("name", ["workers", "cpus", "gpus"])

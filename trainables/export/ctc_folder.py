@@ -1,4 +1,4 @@
-"""A trained student as a folder that transformers loads: model, tokenizer and feature extractor."""
+"""A trained student with a CTC head as a folder that transformers loads: model, tokenizer and feature extractor."""
 
 import json
 from pathlib import Path
@@ -26,9 +26,9 @@ from trainables.whisper_ctc import WhisperCTCConfig
 
 
 def export(student: CTCStudent, weights: Path, folder: Path) -> type[PreTrainedModel]:
-    """Write `student` with the `weights` that a trial has kept into `folder`; the class that loads them.
+    """Write `student` with the `weights` that a trial has kept into `folder`.
 
-    That class is one of transformers', or `WhisperForCTC`.
+    Returns the class that loads them: one of transformers', or `WhisperForCTC`.
     Raises ValueError when the weights are damaged, or not of this student.
     """
     vocabulary, tensors = _read(weights)
@@ -51,7 +51,7 @@ def export(student: CTCStudent, weights: Path, folder: Path) -> type[PreTrainedM
 
 
 def processor(config: PretrainedConfig, vocabulary: CharacterVocabulary) -> Wav2Vec2Processor | Wav2Vec2BertProcessor:
-    """What stands before and behind the model: as `trainables.students.encoders` takes audio, and `greedy` decodes."""
+    """Feature extractor and tokenizer: audio as the student's encoder takes it, and text as `greedy` decodes it."""
     if config.model_type == "wav2vec2-bert":
         return Wav2Vec2BertProcessor(SeamlessM4TFeatureExtractor(), _tokenizer(vocabulary))
     normalised = not isinstance(config, WhisperCTCConfig)
