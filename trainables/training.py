@@ -161,8 +161,8 @@ def fit(
                 metrics = meter.read(progress.step)
                 with evaluating(task, world, optimisation.precision):
                     rates = task.evaluate(world.batches(valid()))
-                metrics |= {f"valid_{name}": rate for name, rate in rates.items()}
-                _keep_best(task, progress, metrics[f"valid_{selection}"])
+                metrics |= {f"valid/{name}": rate for name, rate in rates.items()}
+                _keep_best(task, progress, metrics[f"valid/{selection}"])
                 metrics |= {"learning_rate": optimiser.param_groups[0]["lr"], "best_step": progress.best_step}
                 _commit(run, metrics, task, optimiser, progress, world)
                 meter.begin()
@@ -247,7 +247,7 @@ class Meter:
         extra = torch.tensor([self.utterance_scale, self.seconds, self.waited, elapsed], dtype=torch.float64)
         totals = reduced(torch.cat([values, extra])).tolist()
         steps, seconds, waited, together = totals[-4:]
-        means = {f"train_{name}": total / steps for name, total in zip(self.sums, totals, strict=False)}
+        means = {f"train/{name}": total / steps for name, total in zip(self.sums, totals, strict=False)}
         return {
             **means,
             "audio_seconds_per_second": seconds / elapsed,

@@ -18,6 +18,7 @@ from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import override
 
 from trainables.batch import Batch, Rejected
 from trainables.config import Preparation, Where
@@ -97,6 +98,10 @@ class DistillL2S(Recipe):
         features = self.features()
         return (*splits, features) if features else splits
 
+    @override
+    def reports(self) -> tuple[str, ...]:
+        return tuple(f"{split}/{metric}" for split in ("valid", "test") for metric in ("cer", "wer"))
+
     def run(self, run: Run) -> dict[str, float]:
         """Train, keep the student with the best validation error, test it.
 
@@ -136,9 +141,8 @@ class DistillL2S(Recipe):
             keep(run, progress.best_student, vocabulary, utterances, splits, without_room)
         result = {
             "step": float(self.optimisation.steps),
-            "test_cer": rates["cer"],
-            "test_wer": rates["wer"],
-            f"best_valid_{self.selection}": progress.best,
+            **{f"test/{metric}": rate for metric, rate in rates.items()},
+            f"valid/{self.selection}": progress.best,
             "best_step": float(progress.best_step),
         }
         run.report(result, step=self.optimisation.steps)
