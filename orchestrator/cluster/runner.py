@@ -181,7 +181,9 @@ class RayRunner:
                 tune_config=ray.tune.TuneConfig(
                     num_samples=len(trials),
                     search_alg=queue,
-                    scheduler=RowsApart(callback.trials, sweep.axes[0], sweep.metric) if self.asha else None,
+                    scheduler=RowsApart(callback.trials, sweep.axes[0], sweep.metric)
+                    if self.asha and sweep.metric
+                    else None,
                     trial_dirname_creator=lambda trial: trial.config["signature"],
                     reuse_actors=True,
                 ),

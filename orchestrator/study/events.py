@@ -4,10 +4,12 @@ import time
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
+from typing_extensions import override
 
 from orchestrator.redaction import public
+from orchestrator.study.layout import Layout
 from orchestrator.study.ledger import Result
-from orchestrator.study.sweep import Trial
+from orchestrator.study.sweep import Sweep, Trial
 
 
 class Listener:
@@ -33,42 +35,46 @@ class Listener:
 
 
 class Narrator(Listener):
-    """One line per event; `metric` is what a person wants to know of a trial, such as cer."""
+    """One line per event, with the value that trials are judged by, and then the value that the first table shows."""
 
-    def __init__(self, console: Console, metric: str, trials: int, ended: int) -> None:
-        self.console, self.metric, self.trials, self.done = console, metric, trials, ended
+    def __init__(self, console: Console, sweep: Sweep, layout: Layout, ended: int) -> None:
+        self.console, self.layout, self.trials, self.done = console, layout, len(sweep.trials), ended
+        self.judged, self.told = sweep.metric, dict[str, float]()
         self.begun = time.monotonic()
 
+    @override
     def noted(self, text: str, style: str | None = None) -> None:
-        """A line with the minutes since the start, without credentials."""
         minutes, seconds = divmod(int(time.monotonic() - self.begun), 60)
         line = f"{minutes:3d}:{seconds:02d}  {public(text)}"
         self.console.print(line, style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
+    @override
     def started(self, trial: Trial) -> None:
-        """That it has begun."""
         self.noted(f"{trial.label}: started")
 
+    @override
     def reported(self, trial: Trial, metrics: Mapping[str, float]) -> None:
-        """The validation error, where there is one."""
-        if f"valid_{self.metric}" in metrics:
-            value = metrics[f"valid_{self.metric}"]
-            step = f"step {metrics['step']:g} of {trial.recipe.steps}"
-            self.noted(f"{trial.label}: {step}, validation {self.metric.upper()} {value:.1f} %")
+        value, step = self.judged, metrics["step"]
+        # Once a step: the last report, with the result, repeats the value.
+        if value and value.name in metrics and self.told.get(trial.signature) != step:
+            self.told[trial.signature] = step
+            found = f"{value.spoken} {value.brief(metrics[value.name])}"
+            self.noted(f"{trial.label}: step {step:g} of {trial.recipe.steps}, {found}")
 
+    @override
     def ended(self, trial: Trial, result: Result) -> None:
-        """The test error, or why there is none, and how far the study is."""
         self.done += 1
-        far = f"({self.done} of {self.trials})"
+        far, value = f"({self.done} of {self.trials})", self.layout.value(trial)
         if result.status == "finished":
-            value = result.metrics[f"test_{self.metric}"]
-            self.noted(f"{trial.label}: finished, test {self.metric.upper()} {value:.1f} % {far}")
+            known = value and value.name in result.metrics
+            found = f", {value.spoken} {value.brief(result.metrics[value.name])}" if value and known else ""
+            self.noted(f"{trial.label}: finished{found} {far}")
         else:
             style = "red" if result.status == "failed" else None
             self.noted(f"{trial.label}: {result.status}: {result.reason} {far}", style=style)
 
+    @override
     def paused(self, trial: Trial, reason: str) -> None:
-        """Why."""
         self.noted(f"{trial.label}: paused: {reason}", style="yellow")
 
 
@@ -78,32 +84,32 @@ class Listeners(Listener):
     def __init__(self, listeners: Sequence[Listener]) -> None:
         self.listeners = listeners
 
+    @override
     def noted(self, text: str) -> None:
-        """See `Listener`."""
         for listener in self.listeners:
             listener.noted(text)
 
+    @override
     def preparing(self, trial: Trial) -> None:
-        """See `Listener`."""
         for listener in self.listeners:
             listener.preparing(trial)
 
+    @override
     def started(self, trial: Trial) -> None:
-        """See `Listener`."""
         for listener in self.listeners:
             listener.started(trial)
 
+    @override
     def reported(self, trial: Trial, metrics: Mapping[str, float]) -> None:
-        """See `Listener`."""
         for listener in self.listeners:
             listener.reported(trial, metrics)
 
+    @override
     def ended(self, trial: Trial, result: Result) -> None:
-        """See `Listener`."""
         for listener in self.listeners:
             listener.ended(trial, result)
 
+    @override
     def paused(self, trial: Trial, reason: str) -> None:
-        """See `Listener`."""
         for listener in self.listeners:
             listener.paused(trial, reason)

@@ -50,6 +50,10 @@ def upgraded(found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _value(layout: dict[str, Any]) -> dict[str, Any]:
+    return {"name": f"test/{layout['metric']}", "counts": "characters"}
+
+
 def _table(layout: dict[str, Any], notes: list[str]) -> dict[str, Any]:
     same = ("title", "rows", "data", "baseline", "contrasts", "repetition", "reasons")
     columns = [{**column, "heading": column["heading"].replace(" λ", "\nλ")} for column in layout["columns"]]
@@ -57,7 +61,7 @@ def _table(layout: dict[str, Any], notes: list[str]) -> dict[str, Any]:
         **{name: layout[name] for name in same},
         "name": "table1",
         "columns": columns,
-        "value": {"name": f"test/{layout['metric']}"},
+        "value": _value(layout),
         "published": {**layout["published"], "key": "locale"},
         "notes": notes,
         "head": HEAD,
@@ -65,7 +69,7 @@ def _table(layout: dict[str, Any], notes: list[str]) -> dict[str, Any]:
 
 
 def _survey(layout: dict[str, Any], survey: dict[str, Any]) -> dict[str, Any]:
-    value, rows = {"name": f"test/{layout['metric']}"}, survey["published"]["rows"]
+    value, rows = _value(layout), survey["published"]["rows"]
     headings = {n: f"{text} ‡" if n in survey["borrowed"] else text for n, text in survey["systems"].items()}
     note = "The best is chosen by the test error, as in the paper: that is optimistic."
     choice = {"among": survey["best_of"], "by": value, "table": "table1", "note": note}

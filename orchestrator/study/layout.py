@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from orchestrator.study.sweep import AnyTrial, Sweep
-from orchestrator.study.table import Choice, Table
+from orchestrator.study.table import Choice, Table, check_names
 from orchestrator.study.value import Value
 
 
@@ -86,10 +86,8 @@ class Layout:
     def __post_init__(self) -> None:
         if not self.tables:
             raise ValueError("A layout must have at least one table, but has none.")
-        for kind, given in (("table", self.tables), ("figure", self.figures)):
-            names = [one.name for one in given]
-            if twice := [name for name, other in pairwise(sorted(names)) if name == other]:
-                raise ValueError(f"A {kind} must have a name of its own, but two are called {twice[0]!r}.")
+        check_names("table", [table.name for table in self.tables])
+        check_names("figure", [figure.name for figure in self.figures])
 
     def table(self, name: str) -> Table:
         """A table by its name."""
@@ -102,11 +100,8 @@ class Layout:
 
     def value(self, trial: AnyTrial) -> Value | None:
         """What the first cell that shows a trial shows of it."""
-        if (place := self.place(trial)) is None:
-            return None
-        table = self.tables[place[0]]
-        row = next((row for row in table.listed if row.name == place[1]), None)
-        return table.value_of(row, next(column for column in table.columns if column.name == place[2]))
+        place = self.place(trial)
+        return self.tables[place[0]].value_at(*place[1:]) if place else None
 
     def check(self, sweep: Sweep) -> None:
         """Raises ValueError, in a sentence, for what is known to be wrong before anything of the sweep is trained."""

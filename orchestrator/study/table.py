@@ -179,10 +179,8 @@ class Table:
     head: Head = field(default_factory=Head)
 
     def __post_init__(self) -> None:
-        for kind, names in (("column", self.named("columns")), ("row", self.named("rows"))):
-            if len(set(names)) < len(names):
-                twice = next(name for name in names if names.count(name) > 1)
-                raise ValueError(f"A {kind} of {self.name} must have a name of its own, but two are called {twice!r}.")
+        check_names(f"column of {self.name}", self.named("columns"))
+        check_names(f"row of {self.name}", self.named("rows"))
         if isinstance(self.rows, str) and self.compared == "rows":
             raise ValueError(f"`rows` of {self.name} must be listed where they are compared, but is a field.")
         if any(row.value for row in self.listed) and any(column.value for column in self.columns):
@@ -215,24 +213,25 @@ class Table:
         """The rows that there is something to say of, in order: what was published, and what has trials."""
         if isinstance(self.rows, str):
             names = {row for trial in trials for row, _ in self.places(trial)}
-            return [Row(name, self._called(name)) for name in self.published.order(names)]
+            return [Row(name, "") for name in self.published.order(names)]
         chosen, trials = any(column.choice for column in self.columns), list(trials)
         found = {row for trial in trials for row, _ in self.places(trial)}
         if chosen:  # its trials are in the columns of another table
             found |= {row.name for row in self.rows if any(row.holds(trial) for trial in trials)}
         return [row for row in self.rows if row.where is None or row.choice or row.name in found]
 
-    def label(self, row: Row) -> str:
-        """What a reader calls a row."""
-        return row.title or self._called(row.name)
+    def label(self, row: str) -> str:
+        """What a reader calls a row: its heading, the published fact that rows are called by, or its name."""
+        headings = [listed.title for listed in self.listed if listed.name == row]
+        facts = [fact.published for fact in self.head.facts if fact.name == self.head.label]
+        found = [*headings, *(self.published.fact(row, fact) for fact in facts), row]
+        return str(next(filter(None, found)))
 
-    def _called(self, row: str) -> str:
-        fact = next((fact for fact in self.head.facts if fact.name == self.head.label), None)
-        return str((fact and self.published.fact(row, fact.published)) or row)
-
-    def value_of(self, row: Row | None, column: Column) -> Value:
+    def value_at(self, row: str, column: str) -> Value:
         """What a cell shows."""
-        return column.value or (row and row.value) or self.value
+        own = [part.value for part in self.columns if part.name == column]
+        own += [part.value for part in self.listed if part.name == row]
+        return next((value for value in own if value), self.value)
 
     @property
     def parts(self) -> Sequence[Column]:
@@ -241,11 +240,11 @@ class Table:
 
     def title_of(self, name: str | None) -> str:
         """What a reader calls one of the compared parts."""
-        return next((self.label(p) if isinstance(p, Row) else p.title for p in self.parts if p.name == name), "")
+        return next((self.label(p.name) if isinstance(p, Row) else p.title for p in self.parts if p.name == name), "")
 
-    def cell(self, part: str, other: str) -> tuple[str, str]:
-        """A cell's row and column, from one of the compared parts and a part of the other kind."""
-        return (other, part) if self.compared == "columns" else (part, other)
+    def turned(self, one: str, other: str) -> tuple[str, str]:
+        """A cell's row and column, from the compared part and the part of the other kind; and these from a cell's."""
+        return (other, one) if self.compared == "columns" else (one, other)
 
     @property
     def mixed(self) -> bool:
@@ -265,6 +264,12 @@ class Table:
         """The fields, by dotted path, that it asks trials for."""
         found = {path for part in (*self.columns, *self.listed) for path in part.where or ()} | {self.repetition}
         return found | ({self.rows} if isinstance(self.rows, str) else set())
+
+
+def check_names(what: str, names: Sequence[str]) -> None:
+    """Raises ValueError where two have one name."""
+    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+        raise ValueError(f"A {what} must have a name of its own, but two are called {twice[0]!r}.")
 
 
 def _is(value: Any, wanted: Any) -> bool:

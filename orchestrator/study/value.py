@@ -21,6 +21,8 @@ class Value:
     """Decimals that are shown."""
     better: Literal["smaller", "larger"] | None = "smaller"
     """None for a plain number, such as a size, of which none is the best."""
+    counts: str = ""
+    """What the lengths are counted in that errors are divided by, such as characters."""
 
     def __post_init__(self) -> None:
         if not self.name or self.name.startswith("/") or self.name.endswith("/"):
