@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from orchestrator.results.evidence import Evidence
-from orchestrator.results.figures import WIDTH, legend, rows, settled, style
+from orchestrator.results.figures import WIDTH, family, legend, others, settled, style
 from orchestrator.results.utterances import utterances
 from orchestrator.study.ledger import Ledger
 from orchestrator.study.table import Table
@@ -41,9 +41,9 @@ def density(table: Table, evidence: Evidence, ledger: Ledger) -> Figure | None:
 def clouds(table: Table, evidence: Evidence, ledger: Ledger) -> list[Cloud]:
     """The utterances of the languages that Figure 2 compares, as the best of a row's other columns recognised them."""
     groups: dict[str, list] = {f"improved by > {IMPROVED:g} %": [], f"improved by < {UNIMPROVED:g} %": []}
-    for row in rows(table, evidence):
-        cells = {c.name: evidence.cells[row, c.name].mean(table.value) for c in table.columns}
-        rates = {name: rate for name, rate in cells.items() if rate is not None}
+    for row in others(table, evidence):
+        cells = family(table, evidence, row)
+        rates = {name: rate for name, cell in cells.items() if (rate := cell.mean()) is not None}
         baseline = rates.pop(table.baseline or "", None)
         if not baseline or not rates:
             continue
@@ -51,7 +51,7 @@ def clouds(table: Table, evidence: Evidence, ledger: Ledger) -> list[Cloud]:
         improvement = 100 * (baseline - rates[best]) / baseline
         for label, belongs in zip(groups, (improvement > IMPROVED, improvement < UNIMPROVED), strict=True):
             if belongs:
-                groups[label].append((row, evidence.cells[row, best].finished))
+                groups[label].append((row, cells[best].finished))
     found = []
     for label, members in groups.items():
         columns, of = ["id", "reference", "frames", "nonblank_frames"], table.value.set

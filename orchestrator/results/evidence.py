@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from pyarrow import compute
 
 from orchestrator.results.statistics import (
     REPLICATIONS,
@@ -42,6 +43,8 @@ CONVERGED = "converged"
 class Cell:
     """What is known of a cell."""
 
+    value: Value
+    """What it shows."""
     trials: tuple[AnyTrial, ...] = ()
     """The trials that belong to it."""
     results: tuple[Result, ...] = ()
@@ -61,18 +64,16 @@ class Cell:
     adjusted: float | None = None
     """The comparison's p-value, by Holm's method over all comparisons of the table."""
 
-    def numbers(self, value: Value) -> list[float]:
-        """The value of each trial that is finished and has converged, where its recipe returned it."""
-        return [number for result in self.results if (number := measured(result, value)) is not None]
+    def mean(self, value: Value | None = None) -> float | None:
+        """The mean over its trials of what it shows, or of another value; None where there is none."""
+        numbers = [measured(result, value or self.value) for result in self.results]
+        known = [number for number in numbers if number is not None]
+        return sum(known) / len(known) if known else None
 
-    def mean(self, value: Value) -> float | None:
-        """The mean of these numbers; None where there are none."""
-        numbers = self.numbers(value)
-        return sum(numbers) / len(numbers) if numbers else None
-
-    def diverged(self, value: Value) -> int:
+    @property
+    def diverged(self) -> int:
         """How many of its trials did not converge."""
-        return sum(diverged(result, value) for result in self.results)
+        return sum(diverged(result, self.value) for result in self.results)
 
 
 @dataclass(frozen=True)
@@ -99,16 +100,15 @@ class Evidence:
 
         Raises ValueError when transcripts cannot be read.
         """
-        values = _values(table, trials)
-        cells = _cells(table, trials, results, values)
-        kept = _kept(ledger, cells, values)
+        cells = _cells(table, trials, results)
+        kept = _kept(ledger, cells.values())
         for family in _families(table, cells):
-            cells |= _assessed(table, family, cells, values, kept, replications)
+            cells |= _assessed(table, family, cells, kept, replications)
         compared = {place: cell.comparison for place, cell in cells.items() if cell.comparison}
         adjusted = holm([comparison.p for comparison in compared.values()])
         for place, p in zip(compared, adjusted, strict=True):
             cells[place] = replace(cells[place], adjusted=p)
-        return cls(cells, _over_seeds(table, cells, values, results))
+        return cls(cells, _over_seeds(table, cells, results))
 
 
 def diverged(result: Result, value: Value) -> bool:
@@ -149,32 +149,30 @@ KeptOf = Mapping[tuple[str, str], Kept]
 """By signature and the name of a value."""
 
 
-def _values(table: Table, trials: Sequence[AnyTrial]) -> dict[Place, Value]:
-    """What each cell with trials of its own shows, row by row."""
+def _cells(table: Table, trials: Sequence[AnyTrial], results: Mapping[str, Result]) -> dict[Place, Cell]:
     rows, columns = (
         [part.name for part in parts if part.where is not None and not part.choice]
         for parts in (table.shown(trials), table.columns)
     )
-    return {(row, column): table.value_at(row, column) for row in rows for column in columns}
-
-
-def _cells(
-    table: Table, trials: Sequence[AnyTrial], results: Mapping[str, Result], values: Mapping[Place, Value]
-) -> dict[Place, Cell]:
-    found: dict[Place, list[AnyTrial]] = {place: [] for place in values}
+    found: dict[Place, list[AnyTrial]] = {(row, column): [] for row in rows for column in columns}
     for trial in trials:
         for place in table.places(trial):
             found[place].append(trial)
-    return {place: _cell(table, members, results, values[place]) for place, members in found.items()}
+    return {place: _cell(table, table.value_at(*place), members, results) for place, members in found.items()}
 
 
-def _cell(table: Table, trials: Sequence[AnyTrial], results: Mapping[str, Result], value: Value) -> Cell:
+def _cell(table: Table, value: Value, trials: Sequence[AnyTrial], results: Mapping[str, Result]) -> Cell:
     found = [(trial, results[trial.signature]) for trial in trials if trial.signature in results]
     finished = tuple(t for t, result in found if result.status == "finished" and not diverged(result, value))
-    repetitions = sorted({trial.fields.get(table.repetition) for trial in finished}, key=in_order)
-    cell = Cell(tuple(trials), tuple(result for _, result in found), finished, repetitions=tuple(repetitions))
-    numbers = cell.numbers(value)
-    return replace(cell, deviation=float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None)
+    numbers = [number for _, result in found if (number := measured(result, value)) is not None]
+    return Cell(
+        value,
+        tuple(trials),
+        tuple(result for _, result in found),
+        finished,
+        deviation=float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None,
+        repetitions=tuple(sorted({trial.fields.get(table.repetition) for trial in finished}, key=in_order)),
+    )
 
 
 def _families(table: Table, cells: Mapping[Place, Cell]) -> list[list[Place]]:
@@ -185,16 +183,14 @@ def _families(table: Table, cells: Mapping[Place, Cell]) -> list[list[Place]]:
     return list(found.values())
 
 
-def _kept(ledger: Ledger, cells: Mapping[Place, Cell], values: Mapping[Place, Value]) -> KeptOf:
+def _kept(ledger: Ledger, cells: Iterable[Cell]) -> KeptOf:
     wanted: dict[str, dict[str, Value]] = {}
-    for place, cell in cells.items():
+    for cell in cells:
         for trial in cell.finished:
-            wanted.setdefault(trial.signature, {})[values[place].name] = values[place]
+            wanted.setdefault(trial.signature, {})[cell.value.name] = cell.value
     with ThreadPoolExecutor(AT_ONCE) as pool:  # each is a request, or more
         found = pool.map(lambda item: _read(ledger, item[0], item[1].values()), wanted.items())
-        return {
-            (signature, name): kept for signature, of in zip(wanted, found, strict=True) for name, kept in of.items()
-        }
+        return {(trial, name): kept for trial, those in zip(wanted, found, strict=True) for name, kept in those.items()}
 
 
 def _read(ledger: Ledger, signature: str, values: Collection[Value]) -> dict[str, Kept]:
@@ -208,11 +204,8 @@ def _read(ledger: Ledger, signature: str, values: Collection[Value]) -> dict[str
 
 
 def _count(table: pa.Table, value: Value) -> Kept | None:
-    if f"{value.metric}_errors" not in table.column_names:
-        return None
-    if "test_set" in table.column_names:
-        table = table.filter(pa.compute.equal(table["test_set"], value.set))
-    if not table.num_rows:
+    table = table.filter(compute.equal(table["test_set"], value.set))
+    if f"{value.metric}_errors" not in table.column_names or not table.num_rows:
         return None
     ids, speakers, references = (
         [text or "" for text in table[name].to_pylist()] for name in ("id", "speaker", "reference")
@@ -228,12 +221,11 @@ def _assessed(
     table: Table,
     family: Sequence[Place],
     cells: Mapping[Place, Cell],
-    values: Mapping[Place, Value],
     kept: KeptOf,
     replications: int,
 ) -> dict[Place, Cell]:
     """A family's cells with their statistics: those over the same utterances together."""
-    pooled = {place: _pooled(cells[place], values[place], kept) for place in family}
+    pooled = {place: _pooled(cells[place], kept) for place in family}
     found = {place: cell for place, (_, cell) in pooled.items()}
     against = next((place for place in family if table.turned(*place)[0] == table.baseline), None)
     baseline = pooled[against] if against else None
@@ -244,22 +236,20 @@ def _assessed(
         for place, (interval, comparison) in zip(counts, assessments, strict=True):
             cell = found[place]
             if comparison and baseline and cell.repetitions != baseline[1].repetitions:
-                comparison = _matched(table, cell, baseline[1], values[place], kept, replications)
+                comparison = _matched(table, cell, baseline[1], kept, replications)
             comparison = None if place == against else comparison
             found[place] = replace(cell, interval=interval, comparison=comparison)
     return found
 
 
-def _matched(
-    table: Table, cell: Cell, baseline: Cell, value: Value, kept: KeptOf, replications: int
-) -> Comparison | None:
+def _matched(table: Table, cell: Cell, baseline: Cell, kept: KeptOf, replications: int) -> Comparison | None:
     """Over the repetitions that both have: the difference between seeds is none between columns."""
     common = set(cell.repetitions) & set(baseline.repetitions)
     pooled = [
         [
-            kept[t.signature, value.name].counts
+            kept[place].counts
             for t in c.finished
-            if t.fields.get(table.repetition) in common and (t.signature, value.name) in kept
+            if t.fields.get(table.repetition) in common and (place := _of(c, t)) in kept
         ]
         for c in (cell, baseline)
     ]
@@ -269,18 +259,22 @@ def _matched(
     return compare(mine, theirs, replications=replications)
 
 
-def _pooled(cell: Cell, value: Value, kept: KeptOf) -> tuple[str | None, Cell]:
+def _pooled(cell: Cell, kept: KeptOf) -> tuple[str | None, Cell]:
     """What a cell was tested on, and the cell with its counts."""
-    found = [kept[t.signature, value.name] for t in cell.finished if (t.signature, value.name) in kept]
+    found = [kept[_of(cell, trial)] for trial in cell.finished if _of(cell, trial) in kept]
     if not found or len(found) < len(cell.finished) or len({one.utterances for one in found}) > 1:
         return None, cell
     return found[0].utterances, replace(cell, counts=Counts.pooled([one.counts for one in found]))
 
 
+def _of(cell: Cell, trial: AnyTrial) -> tuple[str, str]:
+    return trial.signature, cell.value.name
+
+
 def _over_seeds(
-    table: Table, cells: Mapping[Place, Cell], values: Mapping[Place, Value], results: Mapping[str, Result]
+    table: Table, cells: Mapping[Place, Cell], results: Mapping[str, Result]
 ) -> dict[tuple[str, str], OverSeeds]:
-    rates = {place: _rates(table, cell, values[place], results) for place, cell in cells.items()}
+    rates = {place: _rates(table, cell, results) for place, cell in cells.items()}
     baseline = table.baseline
     pairs = [(part.name, baseline) for part in table.parts if part.name != baseline] if baseline else []
     found = {}
@@ -288,7 +282,7 @@ def _over_seeds(
         differences = {}
         for other in dict.fromkeys(table.turned(*place)[1] for place in cells):
             mine, theirs = table.turned(name, other), table.turned(against, other)
-            if mine in rates and theirs in rates and values[mine] == values[theirs]:
+            if mine in cells and theirs in cells and cells[mine].value == cells[theirs].value:
                 both = rates[mine].keys() & rates[theirs].keys()
                 differences |= {(other, seed): rates[mine][seed] - rates[theirs][seed] for seed in both}
         if len({seed for _, seed in differences}) > 1:
@@ -296,12 +290,11 @@ def _over_seeds(
     return found
 
 
-def _rates(table: Table, cell: Cell, value: Value, results: Mapping[str, Result]) -> dict[Any, float]:
+def _rates(table: Table, cell: Cell, results: Mapping[str, Result]) -> dict[Any, float]:
     """A cell's numbers by seed, a mean where a seed has several; none where they have no direction, or another unit."""
-    if value.better is None or value.unit != table.value.unit:
-        return {}
     rates: dict[Any, list[float]] = {}
     for trial in cell.finished:
-        if (number := measured(results[trial.signature], value)) is not None:
+        number = measured(results[trial.signature], cell.value)
+        if number is not None and cell.value.better and cell.value.unit == table.value.unit:
             rates.setdefault(trial.fields.get(table.repetition), []).append(number)
     return {seed: sum(several) / len(several) for seed, several in rates.items()}

@@ -52,8 +52,12 @@ def draw(study: Study, evidences: Mapping[str, Evidence]) -> tuple[dict[str, byt
             case ByAxis():
                 figures[data.name] = by_axis(data, table, evidence)
             case Curves():
-                for row in rows(table, evidence):
-                    figures[f"{data.name}_{row}"] = curves(data, table, row, evidence, study.histories)
+                shown: dict[frozenset[str], str] = {}  # columns that are test sets have the same trials
+                for other in others(table, evidence):
+                    trials = [t.signature for cell in family(table, evidence, other).values() for t in cell.trials]
+                    shown.setdefault(frozenset(trials), other)
+                for other in shown.values():
+                    figures[f"{data.name}_{other}"] = curves(data, table, other, evidence, study.histories)
             case Drawn():
                 try:
                     function = data.load()
@@ -84,10 +88,9 @@ def by_axis(data: ByAxis, table: Table, evidence: Evidence) -> Figure | None:
     The baseline belongs to each line that has none of its own at the baseline's place.
     """
     lines = _lines(data, table)
-    others = list(dict.fromkeys(table.turned(*place)[1] for place in evidence.cells))
     drawn = {
-        other: {label: _points(data, table, evidence, other, columns) for label, columns in lines.items()}
-        for other in others
+        other: {label: _points(data, family(table, evidence, other), columns) for label, columns in lines.items()}
+        for other in others(table, evidence)
     }
     drawn = {other: found for other, found in drawn.items() if any(found.values())}
     if not drawn:
@@ -104,7 +107,7 @@ def by_axis(data: ByAxis, table: Table, evidence: Evidence) -> Figure | None:
                     yerr=np.array([ends for *_, ends in points]).reshape(-1, 2).T, color=colour, linestyle=dashes,
                     marker=marker, label=label, capsize=1.5, elinewidth=0.6,
                 )  # fmt: skip
-            panel.set_title(_called(table, other), loc="left")
+            panel.set_title(table.other(other), loc="left")
             panel.set_xticks(range(len(ticks)), [f"{tick:g}" for tick in ticks])
             panel.margins(x=0.12)
             panel.grid(axis="y")
@@ -115,14 +118,17 @@ def by_axis(data: ByAxis, table: Table, evidence: Evidence) -> Figure | None:
         return settled(figure)
 
 
-def curves(data: Curves, table: Table, row: str, evidence: Evidence, histories: Mapping[str, History]) -> Figure | None:
+def curves(
+    data: Curves, table: Table, other: str, evidence: Evidence, histories: Mapping[str, History]
+) -> Figure | None:
     """A reported value by step of each trial of a row, seeds of a column alike; None where nothing is reported."""
+    cells = family(table, evidence, other)
     with style():
         figure = Figure(figsize=(WIDTH, 2.4), layout="constrained")
         panel = figure.subplots()
-        for column, (colour, dashes, marker) in zip(table.columns, itertools.cycle(LINES), strict=False):
-            label: str | None = column.title
-            for trial in evidence.cells.get((row, column.name), Cell()).trials:
+        for part, (colour, dashes, marker) in zip(table.parts, itertools.cycle(LINES), strict=False):
+            label: str | None = table.title_of(part.name)
+            for trial in cells[part.name].trials if part.name in cells else ():
                 points = _curve(histories.get(trial.signature, History()), data.value)
                 if points:
                     panel.plot(
@@ -132,7 +138,7 @@ def curves(data: Curves, table: Table, row: str, evidence: Evidence, histories: 
                     label = None
         if not panel.lines:
             return None
-        panel.set_title(table.label(row), loc="left")
+        panel.set_title(table.other(other), loc="left")
         panel.set_xlabel("step")
         panel.set_ylabel(data.label or _axis(data.value))
         panel.set_xlim(left=0)
@@ -147,9 +153,15 @@ def curves(data: Curves, table: Table, row: str, evidence: Evidence, histories: 
         return settled(figure)
 
 
-def rows(table: Table, evidence: Evidence) -> list[str]:
-    """The names of the rows that have trials, in their order."""
-    return list(dict.fromkeys(row for row, _ in evidence.cells))
+def others(table: Table, evidence: Evidence) -> list[str]:
+    """The names of the rows that have trials, in their order; of the columns, where rows are compared."""
+    return list(dict.fromkeys(table.turned(*place)[1] for place in evidence.cells))
+
+
+def family(table: Table, evidence: Evidence, other: str) -> dict[str, Cell]:
+    """The cells of such a row by the names of the columns; of such a column by the rows'."""
+    places = {part.name: table.turned(part.name, other) for part in table.parts}
+    return {name: evidence.cells[place] for name, place in places.items() if place in evidence.cells}
 
 
 @contextmanager
@@ -170,13 +182,6 @@ def _curve(history: History, value: Value) -> list[tuple[float, float]]:
         if value.name in report:
             points.setdefault(report["step"], report[value.name])
     return sorted(points.items())
-
-
-def _called(table: Table, other: str) -> str:
-    """A part of the table that is not compared."""
-    if table.compared == "columns":
-        return table.label(other)
-    return next(column.title for column in table.columns if column.name == other)
 
 
 def _at(data: ByAxis, column: Column) -> float:
@@ -203,14 +208,13 @@ def _lines(data: ByAxis, table: Table) -> dict[str, list[Column]]:
 
 
 def _points(
-    data: ByAxis, table: Table, evidence: Evidence, other: str, columns: Sequence[Column]
+    data: ByAxis, cells: Mapping[str, Cell], columns: Sequence[Column]
 ) -> list[tuple[float, float, tuple[float, float]]]:
     """Places on the axis, numbers, and how far their intervals reach below and above, of a line's finished cells."""
     found = []
     for column in columns:
-        place = table.turned(column.name, other)
-        cell = evidence.cells.get(place, Cell())
-        if (number := cell.mean(table.value_at(*place))) is not None:
+        cell = cells.get(column.name)
+        if cell and (number := cell.mean()) is not None:
             low, high = cell.interval or (number, number)
             found.append((_at(data, column), number, (max(0.0, number - low), max(0.0, high - number))))
     return found

@@ -14,7 +14,7 @@ SHOWN = 4
 
 def legend(table: Table, evidence: Evidence, shown: Sequence[Cell]) -> list[str]:
     """All of them. `shown` are the cells that stand in the table, chosen ones of other tables among them."""
-    lines = [*_repetitions(table, evidence), *_intervals(shown), *_without_interval(table, evidence)]
+    lines = [*_repetitions(table, evidence), *_intervals(shown), *_without_interval(evidence)]
     family = sum(cell.adjusted is not None for cell in evidence.cells.values())
     if family:
         lines.append(
@@ -59,10 +59,10 @@ def _some(names: Sequence[str]) -> str:
     return f"{'; '.join(names[:SHOWN])}{more}"
 
 
-def _without_interval(table: Table, evidence: Evidence) -> list[str]:
+def _without_interval(evidence: Evidence) -> list[str]:
     """Where transcripts are missing, which other cells of the same value have."""
-    counted = {table.value_at(*place).name for place, cell in evidence.cells.items() if cell.interval}
-    finished = [c for place, c in evidence.cells.items() if c.repetitions and table.value_at(*place).name in counted]
+    counted = {cell.value.name for cell in evidence.cells.values() if cell.interval}
+    finished = [cell for cell in evidence.cells.values() if cell.repetitions and cell.value.name in counted]
     lacking = sum(cell.interval is None for cell in finished)
     if lacking in (0, len(finished)):
         return []

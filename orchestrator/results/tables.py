@@ -55,10 +55,10 @@ class Entry:
     @property
     def part(self) -> str:
         """How many of the cell's trials its number is of, where some are missing or have not converged."""
-        if self.cell is None or self.shows is None or (self.value is None and self.state != DIVERGED):
+        if self.cell is None or (self.value is None and self.state != DIVERGED):
             return ""
         trials, finished = len(self.cell.trials), sum(result.status == "finished" for result in self.cell.results)
-        wrong = self.cell.diverged(self.shows)
+        wrong = self.cell.diverged
         missing = [] if finished == trials else [f"{finished} of {trials}"]
         return ", ".join(missing + ([f"{DIVERGED} {wrong} of {finished}"] if wrong and finished > 1 else []))
 
@@ -214,9 +214,7 @@ def _choices(
                     name: mean for name, cell in cells.items() if cell and (mean := cell.mean(choice.by)) is not None
                 }
                 best = (max if choice.by.better == "larger" else min)(means, key=lambda name: means[name], default=None)
-                entry = Entry(state="…")
-                if best is not None:
-                    entry = _entry(cells[best], source.value_at(*source.turned(best, other)))
+                entry = _entry(None if best is None else cells[best])
                 what = source.title_of(best) if best is not None else "not finished"
                 place = f"{table.label(row.name)}, {column.title}: {what}."
                 found[row.name, column.name] = Chosen(replace(entry, significant=False), place)
@@ -249,7 +247,7 @@ def _row(
         if column.where is None or row.where is None
         else choices[row.name, column.name].entry
         if (row.name, column.name) in choices
-        else _entry(cells.get((row.name, column.name)), table.value_at(row.name, column.name))
+        else _entry(cells.get((row.name, column.name)))
         for column, theirs in zip(table.columns, paper, strict=True)
     ]
     lines = []
@@ -285,15 +283,16 @@ def _published(table: Table, row: Row, column: Column) -> Entry:
     return Entry(number, state, shows=shows, digits=digits)
 
 
-def _entry(cell: Cell | None, value: Value) -> Entry:
+def _entry(cell: Cell | None) -> Entry:
     if cell is None:
         return Entry(state="…")
-    entry, statuses = Entry(cell=cell, shows=value, digits=value.digits), [result.status for result in cell.results]
+    value, statuses = cell.value, [result.status for result in cell.results]
+    entry = Entry(cell=cell, shows=value, digits=value.digits)
     if "finished" not in statuses:
         return replace(entry, state=next((s for s in ("failed", "stopped") if s in statuses), "…"))
-    if 2 * cell.diverged(value) > statuses.count("finished"):
+    if 2 * cell.diverged > statuses.count("finished"):
         return replace(entry, state=DIVERGED)
-    if (mean := cell.mean(value)) is None:
+    if (mean := cell.mean()) is None:
         return replace(entry, state=f"no {value.name}")
     return replace(entry, value=mean, significant=cell.adjusted is not None and cell.adjusted < SIGNIFICANT)
 

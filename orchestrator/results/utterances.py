@@ -23,7 +23,7 @@ def utterances(
 ) -> pa.Table | None:
     """The utterances of a test set as a trial recognised them, or of all, sorted by id and reference.
 
-    Of `columns`, which have both of these, the table has what the file has. None where the trial kept no file.
+    Of `columns`, which have both of these and the set, the table has what the file has. None where no file was kept.
     Raises ValueError when it cannot be read.
     """
     storage = ledger.trial(signature) / "files" / "utterances.parquet"

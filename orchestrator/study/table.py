@@ -242,6 +242,11 @@ class Table:
         """What a reader calls one of the compared parts."""
         return next((self.label(p.name) if isinstance(p, Row) else p.title for p in self.parts if p.name == name), "")
 
+    def other(self, name: str) -> str:
+        """What a reader calls a part that is not compared."""
+        titles = [column.title for column in self.columns if column.name == name and self.compared == "rows"]
+        return titles[0] if titles else self.label(name)
+
     def turned(self, one: str, other: str) -> tuple[str, str]:
         """A cell's row and column, from the compared part and the part of the other kind; and these from a cell's."""
         return (other, one) if self.compared == "columns" else (one, other)

@@ -63,14 +63,14 @@ def _detail(
     cell: Cell,
     baseline: Cell | None,
 ) -> Detail:
-    trial, value = _shown(study, cell), table.value_at(*place)
+    trial, value = _shown(study, cell), cell.value
     mine = _transcripts(study, trial, value)
     theirs = _transcripts(study, _partner(table, trial, baseline), value)
     return Detail(
         "-".join((table.name, *place)),
         heading,
         entry,
-        _facts(table, value, entry, cell, mine.metrics if mine else ()),
+        _facts(table, entry, cell, mine.metrics if mine else ()),
         trial.label,
         mine.worst() if mine else [],
         mine.changed(theirs) if mine and theirs else [],
@@ -106,8 +106,8 @@ def _transcripts(study: Study, trial: AnyTrial | None, value: Value) -> Transcri
     return Transcripts(kept.to_pylist(), value.metric)
 
 
-def _facts(table: Table, value: Value, entry: Entry, cell: Cell, rates: Collection[str]) -> dict[str, str]:
-    facts, unit = {}, f" {value.unit}".rstrip()
+def _facts(table: Table, entry: Entry, cell: Cell, rates: Collection[str]) -> dict[str, str]:
+    facts, value, unit = {}, cell.value, f" {cell.value.unit}".rstrip()
     if entry.value is not None:
         facts[value.title] = f"{entry.number}{unit}"
     if entry.range and cell.counts:

@@ -19,6 +19,8 @@ CATEGORIES = {
 }  # fmt: skip
 """What Unicode's categories are called, by their first letter."""
 
+LEARNING = "learning curves of its trials."
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -89,12 +91,19 @@ def _sections(study: Study, evidence: Evidence, sheet: Sheet, figures: Mapping[s
 
 
 def _pictures(study: Study, figures: Mapping[str, bytes]) -> list[Picture]:
-    whole = [figure for figure in study.layout.figures if not isinstance(figure, Curves)]
-    return [Picture(f.caption, figures[f"{f.name}.png"]) for f in whole if f"{f.name}.png" in figures]
+    """The figures that are not of one row."""
+    found = {}
+    for figure in study.layout.figures:
+        if not isinstance(figure, Curves):
+            found[f"{figure.name}.png"] = figure.caption
+        elif (table := study.layout.table(figure.table)).compared == "rows":
+            names = {f"{figure.name}_{column.name}.png": column.title for column in table.columns}
+            found |= {name: f"{title}: {LEARNING}" for name, title in names.items()}
+    return [Picture(caption, figures[name]) for name, caption in found.items() if name in figures]
 
 
 def _curves(study: Study, sheet: Sheet, row: SheetRow, figures: Mapping[str, bytes]) -> list[Picture]:
     """The curves of a row's trials."""
     names = [f.name for f in study.layout.figures if isinstance(f, Curves) and f.table == sheet.name]
     pngs = [figures[f"{name}_{row.name}.png"] for name in names if f"{name}_{row.name}.png" in figures]
-    return [Picture(f"{row.label}: learning curves of its trials.", png) for png in pngs]
+    return [Picture(f"{row.label}: {LEARNING}", png) for png in pngs]
