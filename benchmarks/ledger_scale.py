@@ -19,7 +19,7 @@ from orchestrator.local import LocalRunner
 from orchestrator.printing import escape_output
 from orchestrator.results.evidence import Evidence
 from orchestrator.results.rendering import FORMS
-from orchestrator.results.tables import table1
+from orchestrator.results.sheet import table1
 from orchestrator.study.estimates import Estimates
 from orchestrator.study.events import Listener
 from orchestrator.study.layout import Column, Layout, Published
@@ -55,7 +55,7 @@ class NoOp(Toy):
 
     def run(self, run: Run) -> dict[str, float]:
         """Its result."""
-        return {"step": float(self.length), "test_cer": 50 + self.weight}
+        return {"step": float(self.length), "test/cer": 50 + self.weight}
 
 
 class Clock:
@@ -184,7 +184,7 @@ def main(arguments: Sequence[str]) -> int:
     def pretend(sweep: Sweep, ledger: Ledger) -> None:
         for trial in sweep.trials:
             ledger.begin(trial)
-            ledger.finish(trial.signature, Result("finished", {"test_cer": 10.0}, seconds=60))
+            ledger.finish(trial.signature, Result("finished", {"test/cer": 10.0}, seconds=60))
 
     with tempfile.TemporaryDirectory() as scratch:
         storage, base = Storage.at(f"{scratch}/runs"), tiny(Path(scratch))

@@ -11,7 +11,8 @@ from orchestrator.results.evidence import Evidence
 from orchestrator.results.figures import draw
 from orchestrator.results.rendering import FORMS, markdown
 from orchestrator.results.report.document import report
-from orchestrator.results.tables import Sheet, sheets
+from orchestrator.results.sheet import Sheet
+from orchestrator.results.tables import sheets
 from orchestrator.study.ledger import Ledger, Result
 from orchestrator.study.storage import Storage
 from orchestrator.study.stored_study import Study

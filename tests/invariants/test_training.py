@@ -76,7 +76,7 @@ def trained_along(recipe: DistillL2S) -> DistillL2S:
 
 
 def losses(run: LocalRun) -> list[float]:
-    return [m["train_loss"] for m in run.metrics() if "train_loss" in m]
+    return [m["train/loss"] for m in run.metrics() if "train/loss" in m]
 
 
 @pytest.mark.parametrize("along", [False, True], ids=["frozen", "trained along"])

@@ -87,8 +87,8 @@ def test_every_control_trains_and_has_a_loss_of_its_own(recipe: DistillL2S, tmp_
     distances = set()
     for i, control in enumerate(controls(recipe.model_copy(update={"optimisation": optimisation})).values()):
         run = LocalRun(tmp_path / str(i))
-        assert control.run(run)["test_cer"] >= 0
-        distances.add(run.metrics()[0]["train_distillation"])
+        assert control.run(run)["test/cer"] >= 0
+        distances.add(run.metrics()[0]["train/distillation"])
     assert len(distances) == 5
 
 
@@ -114,7 +114,7 @@ def test_it_keeps_the_best_student_and_what_it_recognised(recipe: DistillL2S, tm
     assert [(row["id"], row["speaker"], row["reference"]) for row in rows] == [
         *zip(test.ids, test.speakers, test.texts, strict=True)
     ]
-    for unit, rate, length in (("char", "test_cer", len), ("word", "test_wer", lambda text: len(text.split()))):
+    for unit, rate, length in (("char", "test/cer", len), ("word", "test/wer", lambda text: len(text.split()))):
         edits = sum(row[f"{unit}_{e}"] for row in rows for e in ("substitutions", "deletions", "insertions"))
         assert 100 * edits / sum(length(row["reference"]) for row in rows) == result[rate]
     for row in rows:

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 
-from orchestrator.results.tables import Entry, Sheet, SheetRow
+from orchestrator.results.sheet import Entry, Sheet, SheetRow
 from orchestrator.study.table import DIVERGED, Number
 
 DETAILS = ("low", "high", "difference", "p", "finished")

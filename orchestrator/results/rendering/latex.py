@@ -3,7 +3,7 @@
 import unicodedata
 from itertools import compress
 
-from orchestrator.results.tables import Entry, Line, Sheet, SheetRow, letter
+from orchestrator.results.sheet import Entry, Line, Sheet, SheetRow, letter
 
 SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",

@@ -3,7 +3,7 @@
 import re
 from itertools import compress
 
-from orchestrator.results.tables import Entry, Line, Sheet, SheetRow, letter
+from orchestrator.results.sheet import Entry, Line, Sheet, SheetRow, letter
 
 
 def markdown(table: Sheet, *, spread: bool = True) -> str:

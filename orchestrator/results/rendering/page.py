@@ -4,7 +4,7 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from orchestrator.results.tables import Sheet
+from orchestrator.results.sheet import Sheet
 
 
 def html(table: Sheet) -> str:

@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from orchestrator.results.tables import Entry, Sheet, SheetRow
+from orchestrator.results.sheet import Entry, Sheet, SheetRow
 
 LABELS = 2
 """Columns that are no results: the rows' labels, and whose the numbers are."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.results.evidence import Cell, Evidence
 from orchestrator.results.report.transcripts import Confusion, Recognised, Transcripts
-from orchestrator.results.tables import Entry, Sheet
+from orchestrator.results.sheet import Entry, Sheet
 from orchestrator.results.utterances import utterances
 from orchestrator.study.estimates import duration
 from orchestrator.study.stored_study import Study

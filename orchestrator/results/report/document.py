@@ -9,7 +9,7 @@ from orchestrator.results.rendering.page import templates
 from orchestrator.results.report.audit import audits, legible
 from orchestrator.results.report.cells import Detail, details
 from orchestrator.results.report.cost import costs
-from orchestrator.results.tables import Sheet, SheetRow
+from orchestrator.results.sheet import Sheet, SheetRow
 from orchestrator.study.layout import Curves
 from orchestrator.study.stored_study import Study
 

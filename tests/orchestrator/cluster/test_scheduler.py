@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator.cluster.scheduler import RowsApart
 from orchestrator.study.sweep import Sweep
+from orchestrator.study.value import Value
 
 STEPS = 8
 """Of a toy: it is compared with its row after 2 and after 4 of them."""
@@ -14,7 +15,7 @@ STEPS = 8
 
 @pytest.fixture
 def rows(toys: Sweep) -> RowsApart:
-    return RowsApart({trial.signature: trial for trial in toys.trials}, "language", "cer")
+    return RowsApart({trial.signature: trial for trial in toys.trials}, "language", Value("valid/cer"))
 
 
 def tunes(rows: RowsApart, label: str) -> Any:
@@ -26,7 +27,7 @@ def tunes(rows: RowsApart, label: str) -> Any:
 
 
 def report(rows: RowsApart, trial: Any, step: int, cer: float) -> str:
-    return rows.on_trial_result(None, trial, {"reported/step": step, "reported/valid_cer": cer})
+    return rows.on_trial_result(None, trial, {"reported/step": step, "reported/valid/cer": cer})
 
 
 def test_the_worse_of_a_row_stops_and_another_row_goes_on(rows: RowsApart) -> None:
