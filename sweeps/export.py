@@ -190,9 +190,8 @@ def _export(
         (ledger.trial(signature) / "files").download("student.safetensors", weights)
     except FileNotFoundError as error:
         raise ValueError(f"A trial must have kept its student, but {ledger.trial(signature)} has none.") from error
-    found = {metric: counts(ledger, signature, metric) for metric in ("cer", "wer")}
-    kept = {metric: value for metric, value in found.items() if value is not None}
-    if len(kept) < len(found):
+    kept = {name.rpartition("/")[2]: value for name, value in counts(ledger, signature).items()}
+    if not kept:
         raise ValueError(f"A trial must have kept its transcripts, but {ledger.trial(signature)} has none.")
     loaded_by = export(recipe.student, weights, folder)
     trial = f"`{signature}` of the study `{ledger.storage.path.rpartition('/')[2]}`"

@@ -135,13 +135,18 @@ class Kept(NamedTuple):
     counts: Counts
 
 
-def counts(ledger: Ledger, signature: str, value: Value) -> Counts | None:
-    """A finished trial's errors; None where it kept no transcripts, or none that have errors of this metric.
+def counts(ledger: Ledger, signature: str) -> dict[str, Counts]:
+    """A trial's errors in each of its test sets by each metric, by names such as test/error; none without transcripts.
 
     Raises ValueError when they cannot be read.
     """
-    kept = _read(ledger, signature, [value]).get(value.name)
-    return kept.counts if kept else None
+    table = utterances(ledger, signature)
+    if table is None:
+        return {}
+    metrics = [name.removesuffix("_errors") for name in table.column_names if name.endswith("_errors")]
+    names = [f"{name}/{metric}" for name in dict.fromkeys(table["test_set"].to_pylist()) for metric in metrics]
+    found = {name: _count(table, Value(name)) for name in names}
+    return {name: kept.counts for name, kept in found.items() if kept}
 
 
 Place = tuple[str, str]
