@@ -20,15 +20,17 @@ from orchestrator.local import LocalRunner
 from orchestrator.printing import escape_output
 from orchestrator.results.evidence import Evidence
 from orchestrator.results.rendering import FORMS
-from orchestrator.results.tables import table1
+from orchestrator.results.tables import sheet
 from orchestrator.study.estimates import Estimates
 from orchestrator.study.events import Listener
-from orchestrator.study.layout import Column, Layout, Published
+from orchestrator.study.layout import Layout
 from orchestrator.study.lease import Lease
 from orchestrator.study.ledger import Ledger, Result
 from orchestrator.study.storage import Storage
 from orchestrator.study.stored_study import Study, Submission
 from orchestrator.study.sweep import Sweep, Trial, grid
+from orchestrator.study.table import Column, Table
+from orchestrator.study.value import Value
 from sweeps.commonvoice20 import LANGUAGES, Options
 from sweeps.commonvoice20 import layout as paper
 from tests.toy.recipe import Toy
@@ -56,7 +58,7 @@ class NoOp(Toy):
 
     @override
     def run(self, run: Run) -> dict[str, float]:
-        return {"step": float(self.length), "test_cer": 50 + self.weight}
+        return {"step": float(self.length), "test/cer": 50 + self.weight}
 
 
 class Clock:
@@ -145,10 +147,11 @@ def measure(
         ledger.histories(signatures)
     with clock(f"{kind}: grid, signatures and plan, all finished"):
         assert not plan(make(), storage)
-    Submission.of(sweep, layout, ["A note."], "").write(ledger.storage)
+    Submission.of(sweep, layout, "").write(ledger.storage)
     with clock(f"{kind}: study read back, table in all forms"):
         study = Study.read(ledger)
-        table = table1(study, Evidence.of(layout, study.trials, study.results, ledger))
+        first = study.layout.tables[0]
+        table = sheet(study, first, {first.name: Evidence.of(first, study.trials, study.results, ledger)})
         assert not any("…" in form(table) for form in FORMS.values())
     return clock.seconds
 
@@ -185,12 +188,12 @@ def main(arguments: Sequence[str]) -> int:
     def pretend(sweep: Sweep, ledger: Ledger) -> None:
         for trial in sweep.trials:
             ledger.begin(trial)
-            ledger.finish(trial.signature, Result("finished", {"test_cer": 10.0}, seconds=60))
+            ledger.finish(trial.signature, Result("finished", {"test/cer": 10.0}, seconds=60))
 
     with tempfile.TemporaryDirectory() as scratch:
         storage, base = Storage.at(f"{scratch}/runs"), tiny(Path(scratch))
         columns = [Column(f"w{weight:g}", f"λ = {weight:g}", {"weight": weight}) for weight in WEIGHTS]
-        toys = Layout("Toys", "language", columns, Published({}), "no data")
+        toys = Layout([Table("table1", "Toys", "language", columns, Value("test/cer"), notes=["A note."])])
         seconds = measure("no-op", lambda: no_ops(cells), toys, storage, run)
         seconds |= measure(
             "Distill-L2S", lambda: distillation(base, cells), paper(Options(), "tones"), storage, pretend

@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from benchmarks.ratios import device
 from trainables.batch import Batch
+from trainables.config import Config
 from trainables.corpora.audio import SAMPLE_RATE
 from trainables.corpora.batching import ByCount, FeatureSource, Loader
 from trainables.corpora.common_voice import CommonVoice
@@ -252,3 +253,7 @@ class Reports(Run):
     @override
     def keep(self, file: Path) -> None:
         pass
+
+    @override
+    def needed(self, recipe: Config) -> Path:
+        raise ValueError("Nothing is needed here.")

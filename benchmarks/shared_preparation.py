@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.material import environment, scratch
 from benchmarks.ratios import Claim, Measurement, alternate, not_measured, ratios, seconds
-from sweeps.commonvoice20 import Options, plan
+from sweeps.commonvoice20 import Options, study
 from trainables import miniature
 from trainables.recipes.distill_l2s import DistillL2S
 from trainables.run import LocalRun
@@ -32,7 +32,7 @@ def measure(repeats: int) -> list[Measurement]:
     options = Options(
         preset="mini", languages=(LANGUAGE,), data=whole.corpus, student=str(whole.student), teacher=str(whole.teacher)
     )
-    recipes = [recipe for recipe in plan(options)[0].recipes if isinstance(recipe, DistillL2S)]
+    recipes = [recipe for recipe in study(options)[0].recipes if isinstance(recipe, DistillL2S)]
     plain, distilling = (next(r for r in recipes if bool(r.weight) is wanted) for wanted in (False, True))
     with scratch() as folder:
         numbers = count()

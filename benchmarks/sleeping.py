@@ -43,10 +43,10 @@ class Sleeping(Recipe):
     def run(self, run: Run) -> dict[str, float]:
         begun = time.time()
         time.sleep(self.duration)
-        run.report({"valid_cer": 0.0}, step=1)
+        run.report({"valid/cer": 0.0}, step=1)
         with Path(self.log).open("a") as file:
             file.write(f"{self.number} {begun} {time.time()}\n")
-        return {"step": 1.0, "test_cer": 0.0}
+        return {"step": 1.0, "test/cer": 0.0}
 
 
 def alone(number: int, duration: float, folder: Path) -> None:

@@ -36,8 +36,8 @@ STEADY = 1.5
 def plain(config: dict[str, Any], study: StudyContext) -> None:
     """A trial that has its result at once, in place of `orchestrator.cluster.trial.run_trial`."""
     recipe = load(study.ledger.description(config["signature"]))
-    ray.tune.report({"reported": {"step": recipe.steps, "valid_cer": 50.0}})
-    study.ledger.finish(config["signature"], Result("finished", {"step": float(recipe.steps), "test_cer": 50.0}))
+    ray.tune.report({"reported": {"step": recipe.steps, "valid/cer": 50.0}})
+    study.ledger.finish(config["signature"], Result("finished", {"step": float(recipe.steps), "test/cer": 50.0}))
 
 
 def main(trials: int = 1000) -> int:

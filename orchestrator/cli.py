@@ -96,11 +96,11 @@ Options = TypeVar("Options", bound=StudyOptions)
 
 def main(
     options: type[Options],
-    plan: Callable[[Options], tuple[Sweep, Layout, Sequence[str]]],
+    study: Callable[[Options], tuple[Sweep, Layout]],
     explain: Callable[[ValidationError], str],
     arguments: Sequence[str] | None = None,
 ) -> int:
-    """Parse the options, plan the study, run what is missing of it, and show its table.
+    """Parse the options, make the study of them, run what is missing of it, and show its tables.
 
     Returns the exit code: 0 when every cell has its result, 1 when some have not, 2 for input that cannot be used,
     130 when interrupted.
@@ -112,11 +112,11 @@ def main(
     try:
         with interruptible():
             with refusing():
-                chosen = parse(options, arguments, description=plan.__doc__)
+                chosen = parse(options, arguments, description=study.__doc__)
                 environment.make_absolute()
-                sweep, layout, notes = plan(chosen)
+                sweep, layout = study(chosen)
             try:
-                return run_study(chosen, sweep, layout, notes, command_line(arguments), console)
+                return run_study(chosen, sweep, layout, command_line(arguments), console)
             except (OSError, ValueError) as error:
                 if chosen.local:  # the debugger's
                     raise
@@ -137,15 +137,14 @@ def main(
         return INTERRUPTED
 
 
-def run_study(
-    options: StudyOptions, sweep: Sweep, layout: Layout, notes: Sequence[str], command: str, console: Console
-) -> int:
-    """Run the trials that have no result yet and render the table of all; `command` is what makes the study again.
+def run_study(options: StudyOptions, sweep: Sweep, layout: Layout, command: str, console: Console) -> int:
+    """Run the trials that have no result yet and render the tables of all; `command` is what makes the study again.
 
     All that can be wrong with the input is found before the lease to the study is written, and raises Refused.
     """
     with refusing():
-        _check(options)
+        _check(options, sweep)
+        layout.check(sweep)
         storage = Storage.at(options.storage)
         uri = tracking.chosen_uri(options.tracking_uri, storage.local)
         trials = sweep.everything  # its fingerprints are read here
@@ -171,7 +170,7 @@ def run_study(
             ledger.open(sweep)
             # Until now another submitter may have gone on with it.
             results, settled, missing = _state(ledger, sweep, options)
-            Submission.of(sweep, layout, notes, command).write(ledger.storage)
+            Submission.of(sweep, layout, command).write(ledger.storage)
         with _narrator(console, layout, sweep, settled, missing) as narrator:
             # Nothing is begun that MLflow does not hear of. A finished study shows its table whatever MLflow says.
             with refusing() if missing else contextlib.suppress(ValueError):
@@ -200,8 +199,8 @@ def run_study(
 
 def _show(console: Console, rendering: Rendering, storage: Storage, uri: str) -> None:
     console.print()
-    for table in rendering.tables:
-        show(table, console)
+    for sheet in rendering.sheets:
+        show(sheet, console)
     console.print(rendering.told(storage), soft_wrap=True)
     console.print(_page(uri), soft_wrap=True)
 
@@ -223,7 +222,7 @@ def _close(tracker: tracking.Tracker, status: str) -> StudyFailed | None:
     return None
 
 
-def _check(options: StudyOptions) -> None:
+def _check(options: StudyOptions, sweep: Sweep) -> None:
     """Raises ValueError, in one sentence, for an option that cannot be used: its type's own complaint fills a page."""
     if options.name and not re.fullmatch(r"\w[\w.-]*", options.name):
         raise ValueError(f"`name` must be of letters, digits, '_', '.' and '-', but is {options.name!r} instead.")
@@ -233,6 +232,8 @@ def _check(options: StudyOptions) -> None:
         raise ValueError(f"`update_every` must be more than 0 seconds, but is {options.update_every:g} instead.")
     if options.retries < 0:
         raise ValueError(f"`retries` must be at least 0, but is {options.retries} instead.")
+    if options.scheduler == "asha" and sweep.metric is None:
+        raise ValueError("The sweep must name the `metric` that `scheduler` asha goes by, but names none.")
 
 
 def _state(
@@ -279,7 +280,7 @@ def _narrator(
         with LiveTable(console, layout, sweep, settled, missing) as table:
             yield table
     else:
-        with SteadyNarrator(console, sweep.metric, len(settled) + len(missing), len(settled)) as narrator:
+        with SteadyNarrator(console, sweep, layout, len(settled) + len(missing), len(settled)) as narrator:
             yield narrator
 
 

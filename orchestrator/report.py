@@ -27,8 +27,8 @@ def render(study: Annotated[str, tyro.conf.Positional], to: str | None = None) -
     target = Storage.at(to or study)
     rendering.write(target)
     console = Console(highlight=False, markup=False, emoji=False)
-    for table in rendering.tables:
-        show(table, console)
+    for sheet in rendering.sheets:
+        show(sheet, console)
     console.print(f"{rendering.told(target)}", soft_wrap=True)
 
 

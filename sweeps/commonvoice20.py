@@ -11,8 +11,10 @@ if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from orchestrator.cli import StudyOptions, main
-from orchestrator.study.layout import Column, Layout, Published, Survey
+from orchestrator.study.layout import ByAxis, Curves, Drawn, Layout
 from orchestrator.study.sweep import Sweep, grid
+from orchestrator.study.table import Choice, Column, Fact, Head, Published, Row, Table
+from orchestrator.study.value import Value
 from trainables import miniature
 from trainables.config import explain
 from trainables.corpora.batching import ByCount, BySeconds, TimeMasking
@@ -25,7 +27,28 @@ from trainables.teachers.language_model import LanguageModel
 
 PUBLISHED = Path(__file__).parent / "published"
 SYSTEMS = {"lid": "LID", "lan": "LAN", "a2": "A2", "xlsr": "XLSR", "distill_l2s": "Distill-L2S"}
-"""Of Table 2: one-hot language identity, language-specific adapters, Adapt-and-Adjust, λ = 0, the paper's method."""
+"""The systems of Table 2: one-hot language identity, language-specific adapters, Adapt-and-Adjust, λ = 0, and the
+paper's method."""
+BORROWED = {"lid", "lan", "a2"}
+"""The paper took their numbers from elsewhere."""
+ERROR, JUDGED = Value("test/cer", counts="characters"), Value("valid/cer")
+HEAD = Head(
+    facts=[
+        Fact("language", published="language"),
+        Fact("hours", audit="train.seconds", per=3600),  # of the speech that we trained on
+        *(Fact(f"paper_{name}", published=name) for name in ("group", "hours", "text_gb")),
+    ],
+    label="language",
+    heading="Language",
+    group="paper_group",
+    group_heading="Speech",
+    ours="{hours:.2f} h",
+    paper="{paper_hours:g} h, {paper_text_gb:g} GB",
+)
+COSTS = [
+    Value("audio_seconds_per_second", "Audio seconds per second", unit="", digits=0, better=None),
+    Value("waiting_for_data_percent", "Waiting for data, %", unit="", digits=1, better=None),
+]
 PAPERS_RELEASE, PAPERS_STEPS = "cv-corpus-6.1", 20_000
 PAPERS_MODELS = {"wav2vec2-large-xlsr-53", "infoxlm-base"}
 LANGUAGES = (
@@ -36,7 +59,7 @@ NORMALISERS = {"letters": Letters(), "letters_and_marks": LettersAndMarks()}
 
 
 class CellOptions(StudyOptions):
-    """What is common to the cells of a study on Common Voice."""
+    """The options that studies on Common Voice share."""
 
     preset: Literal["paper", "mini"] = "paper"
     """`paper`: XLSR-53, InfoXLM-base, 20 000 steps (§3.4). `mini`: small models on minutes of speech, on a CPU."""
@@ -134,7 +157,7 @@ def mini(options: CellOptions) -> DistillL2S:
     )
 
 
-def plan(options: Options) -> tuple[Sweep, Layout, Sequence[str]]:
+def study(options: Options) -> tuple[Sweep, Layout]:
     """Fine-tune a speech encoder per language and λ, and print Table 1 of Distill-L2S."""
     check(options, options.weights)
     base = recipe(options)
@@ -149,9 +172,9 @@ def plan(options: Options) -> tuple[Sweep, Layout, Sequence[str]]:
     recipes.sort(key=lambda r: languages.index(r.corpus.language))
     resources = options.resources(gpus=1 if options.preset == "paper" else 0)
     name = options.name or f"commonvoice20-{options.preset}"
-    sweep = Sweep(name, recipes, resources, axes=("corpus.language", "weight", "student.encoder.kind", "seed"))
-    table = replace(layout(options, base.corpus.release()), reasons=reasons(base, options))
-    return sweep, table, notes(base, options)
+    differing = ("corpus.language", "weight", "student.encoder.kind", "seed")
+    sweep = Sweep(name, recipes, resources, axes=differing, metric=JUDGED)
+    return sweep, layout(options, base.corpus.release(), reasons(base, options), notes(base, options))
 
 
 def check(options: CellOptions, weights: Sequence[float]) -> None:
@@ -182,32 +205,73 @@ def locales(options: CellOptions, base: DistillL2S, default: Sequence[str]) -> S
     return languages
 
 
-def layout(options: Options, data: str) -> Layout:
-    """Table 1: columns by student and λ, rows by language in the paper's groups."""
-    columns = [Column(column("distill", w), f"λ = {w:g}", _distilled(w)) for w in sorted(set(options.weights)) if w]
-    if 0 in options.weights:
-        columns = [
-            Column("scratch_0", "scratch λ = 0", {"student.encoder.kind": "scratch", "weight": 0.0}),
-            Column("finetune_0", "tuned λ = 0", _distilled(0.0)),
-            *columns,
-        ]
-    survey = Survey(
-        title="Table 2 of Distill-L2S, CER (%)",
-        systems=SYSTEMS,
-        borrowed=("lid", "lan", "a2"),
-        source="Winata et al. 2021, Adapt-and-Adjust",
-        published=Published.read(PUBLISHED / "distill_l2s_table2.csv"),
-        best_of=[column.name for column in columns if column.name.startswith("distill_")],
-    )
+def layout_of(tables: Sequence[Table]) -> Layout:
+    """Tables with the figures that go with the first, whose columns have λ and whose rows are languages."""
+    first = tables[0].name
     return Layout(
+        tables,
+        [
+            ByAxis("cer_by_weight", "CER by λ, with 95 % intervals.", first, "weight", "λ", rest="distilled"),
+            Drawn(
+                "density",
+                "Length of the ground truth against prediction density, the share of frames that are not blank: "
+                "languages that improve much over the baseline against those that do not (Figure 2 of Distill-L2S).",
+                first,
+                "sweeps.figures:density",
+            ),
+            Curves("curves", first, JUDGED, "validation CER (%)"),
+        ],
+        COSTS,
+    )
+
+
+def layout(options: Options, data: str, reasons: Sequence[str] = (), notes: Sequence[str] = ()) -> Layout:
+    """Table 1, with columns by student and λ and rows by language in the paper's groups; and Table 2."""
+    positive = [w for w in sorted(set(options.weights)) if w]
+    columns = [Column(column("distill", w), f"λ = {w:g}", _distilled(w)) for w in positive]
+    others = []
+    if 0 in options.weights:
+        others = [
+            Column("scratch_0", "scratch\nλ = 0", {"student.encoder.kind": "scratch", "weight": 0.0}),
+            Column("finetune_0", "tuned\nλ = 0", _distilled(0.0)),
+        ]
+    first = Table(
+        "table1",
         "Table 1 of Distill-L2S, CER (%)",
         "corpus.language",
-        columns,
+        [*others, *columns],
+        ERROR,
         Published.read(PUBLISHED / "distill_l2s_table1.csv"),
         data,
-        baseline="finetune_0" if 0 in options.weights else None,
-        survey=survey,
+        baseline="finetune_0" if others else None,
+        reasons=reasons,
+        notes=notes,
+        head=HEAD,
     )
+    published = Published.read(PUBLISHED / "distill_l2s_table2.csv")
+    best = Choice(
+        [column.name for column in columns],
+        ERROR,
+        "The best is chosen by the test error, as in the paper: that is optimistic.",
+        first.name,
+    )
+    second = Table(
+        "table2",
+        "Table 2 of Distill-L2S, CER (%)",
+        [Row(language, "", {"corpus.language": language}) for language in published.rows],
+        [
+            *(Column(name, f"{text} ‡" if name in BORROWED else text, None) for name, text in SYSTEMS.items()),
+            Column("ours", "ours", choice=best),
+        ],
+        ERROR,
+        published,
+        data,
+        reasons=reasons,
+        notes=["‡: borrowed by the paper from Winata et al. 2021, Adapt-and-Adjust."],
+        # Of the same facts as Table 1, of which it says only one.
+        head=replace(HEAD, facts=[replace(fact, audit="") for fact in HEAD.facts]),
+    )
+    return layout_of([first, second])
 
 
 def column(what: str, weight: float) -> str:
@@ -256,4 +320,4 @@ def reasons(base: DistillL2S, options: CellOptions) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Options, plan, explain))
+    sys.exit(main(Options, study, explain))

@@ -1,7 +1,7 @@
 """What helps in Distill-L2S: its teacher against controls of the teacher, or its loss against other losses."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,9 +11,23 @@ if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from orchestrator.cli import main
-from orchestrator.study.layout import Column, Layout, Published
+from orchestrator.study.layout import Layout
 from orchestrator.study.sweep import Sweep, grid
-from sweeps.commonvoice20 import PUBLISHED, CellOptions, check, column, locales, notes, reasons, recipe
+from orchestrator.study.table import Column, Published, Table
+from sweeps.commonvoice20 import (
+    ERROR,
+    HEAD,
+    JUDGED,
+    PUBLISHED,
+    CellOptions,
+    check,
+    column,
+    layout_of,
+    locales,
+    notes,
+    reasons,
+    recipe,
+)
 from trainables.aligners import AllFrames, Linear
 from trainables.config import Config, explain
 from trainables.losses.distances import AbsoluteError, Cosine, SmoothL1
@@ -40,10 +54,10 @@ class Options(CellOptions):
 
 @dataclass(frozen=True)
 class Variant:
-    """What is compared: fields of the recipe other than the paper's."""
+    """One of the things that are compared: fields of the recipe other than the paper's."""
 
     name: str
-    """Of its columns, with λ after it; `distill` are the paper's own."""
+    """What its columns are called, with λ after it; `distill` are the paper's own."""
     heading: str
     meaning: str
     fields: Callable[[int], Mapping[str, Config]]
@@ -53,7 +67,7 @@ class Variant:
         """The trials with these fields at λ, whatever their seed."""
         variant = base.model_copy(update=dict(self.fields(0)))
         where = {"teacher.kind": variant.teacher.kind, **_leaves("distillation", variant.distillation.model_dump())}
-        return Column(column(self.name, weight), f"{self.heading} λ {weight:g}", {**where, "weight": weight})
+        return Column(column(self.name, weight), f"{self.heading}\nλ {weight:g}", {**where, "weight": weight})
 
 
 def teachers(base: DistillL2S) -> list[Variant]:
@@ -95,7 +109,7 @@ def losses(base: DistillL2S) -> list[Variant]:
     ]
 
 
-def plan(options: Options) -> tuple[Sweep, Layout, Sequence[str]]:
+def study(options: Options) -> tuple[Sweep, Layout]:
     """Compare the paper's teacher with teachers that know nothing, or its loss with other losses."""
     variants, default = (teachers, (0.0, 0.5, 1.0)) if options.compare == "teachers" else (losses, (0.0, 0.5))
     weights = sorted(set(default if options.weights is None else options.weights))
@@ -115,21 +129,26 @@ def plan(options: Options) -> tuple[Sweep, Layout, Sequence[str]]:
         recipes,
         options.resources(gpus=1 if options.preset == "paper" else 0),
         axes=("corpus.language", "weight", "teacher.kind", "teacher.seed", "distillation", "seed"),
+        metric=JUDGED,
     )
-    columns = [Column("finetune_0", "tuned λ 0", {"weight": 0.0})] if 0 in weights else []
+    columns = [Column("finetune_0", "tuned\nλ 0", {"weight": 0.0})] if 0 in weights else []
     columns += [variant.column(base, weight) for variant in compared for weight in positive]
-    layout = Layout(
+    table = Table(
+        "table1",
         f"Controls of Distill-L2S: {options.compare}, CER (%)",
         "corpus.language",
         columns,
+        ERROR,
         Published.read(PUBLISHED / "distill_l2s_table1.csv"),
         base.corpus.release(),
         baseline="finetune_0" if 0 in weights else None,
         # Whether what the paper proposes is more than what its control does.
         contrasts=[(column(compared[0].name, w), column(v.name, w)) for w in positive for v in compared[1:]],
         reasons=reasons(base, options),
+        notes=[*(f"{v.heading}: {v.meaning}." for v in compared), *notes(base, options)],
+        head=HEAD,
     )
-    return sweep, layout, [*(f"{v.heading}: {v.meaning}." for v in compared), *notes(base, options)]
+    return sweep, layout_of([table])
 
 
 def _leaves(path: str, value: Any) -> dict[str, Any]:
@@ -139,4 +158,4 @@ def _leaves(path: str, value: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Options, plan, explain))
+    sys.exit(main(Options, study, explain))

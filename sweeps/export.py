@@ -22,7 +22,7 @@ from transformers.utils import logging
 from orchestrator.arguments import parse
 from orchestrator.printing import escape_output
 from orchestrator.redaction import first_line, public
-from orchestrator.results.evidence import UNITS, counts, utterances
+from orchestrator.results.evidence import counts
 from orchestrator.results.statistics import REPLICATIONS, interval
 from orchestrator.study.ledger import FORMAT, Ledger, Result
 from orchestrator.study.storage import Storage
@@ -222,13 +222,12 @@ def _export(ledger: Ledger, signature: str, recipe: Recipe, result: Result, fold
 
 def _rates(ledger: Ledger, signature: str) -> tuple[list[Rate], str]:
     """The trial's error rates, from the utterances that it kept, and a sentence on their intervals."""
-    table = utterances(ledger, signature)
-    names = [] if table is None else [n.removesuffix("_errors") for n in table.column_names if n.endswith("_errors")]
-    rates, unit = [], ""
-    for metric in names or UNITS:
-        if (found := counts(ledger, signature, metric)) is not None:
-            rates.append(Rate("test", metric, found.rate, interval(found), found.errors.size))
-            unit = found.unit
+    found = counts(ledger, signature)
+    rates = [
+        Rate(name.rpartition("/")[0], name.rpartition("/")[2], one.rate, interval(one), one.errors.size)
+        for name, one in found.items()
+    ]
+    unit = next((one.unit for one in found.values()), "utterance")
     return rates, (
         f"Intervals: bootstrap of Bisani and Ney (2004), {REPLICATIONS} replications, blocks by {unit}, "
         "expanded percentiles of Hesterberg (2015)."

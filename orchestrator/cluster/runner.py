@@ -182,7 +182,7 @@ class RayRunner:
                     num_samples=len(trials),
                     search_alg=queue,
                     scheduler=RowsApart(callback.trials, sweep.needed, sweep.axes[0], sweep.metric)
-                    if self.asha
+                    if self.asha and sweep.metric
                     else None,
                     trial_dirname_creator=lambda trial: trial.config["signature"],
                     reuse_actors=True,

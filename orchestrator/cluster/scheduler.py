@@ -7,6 +7,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from typing_extensions import override
 
 from orchestrator.study.sweep import Trial
+from orchestrator.study.value import Value
 
 
 class RowsApart(TrialScheduler):
@@ -21,10 +22,11 @@ class RowsApart(TrialScheduler):
     Trials that others start from run to their end: they are no candidates, and what they start is not to be lost.
     """
 
-    def __init__(self, trials: Mapping[str, Trial], needed: Collection[str], row: str, metric: str) -> None:
-        """`trials` by signature, of which those are `needed` that others start from; `row` tells rows apart."""
+    def __init__(self, trials: Mapping[str, Trial], needed: Collection[str], row: str, judged: Value) -> None:
+        """`trials` by signature, of which those are `needed` that others start from; `row` is the field that tells
+        rows apart, `judged` the value that trials report."""
         super().__init__()
-        self.trials, self.row, self.judged = trials, row, f"reported/valid_{metric}"
+        self.trials, self.row, self.judged = trials, row, judged
         self.needed, self.unjudged = needed, FIFOScheduler()
         self.rows: dict[Any, ASHAScheduler] = {}
 
@@ -72,8 +74,8 @@ class RowsApart(TrialScheduler):
             steps = trial.recipe.steps
             self.rows[row] = ASHAScheduler(
                 time_attr="reported/step",
-                metric=self.judged,
-                mode="min",
+                metric=f"reported/{self.judged.name}",  # Tune flattens what trial.py reports
+                mode="max" if self.judged.better == "larger" else "min",
                 grace_period=max(1, steps // 4),
                 reduction_factor=2,
                 max_t=steps,

@@ -4,13 +4,13 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
 
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table as RichTable
 from rich.text import Text
+from typing_extensions import override
 
 from orchestrator.study.estimates import Estimates, duration, following, makespan
 from orchestrator.study.events import Narrator
@@ -18,6 +18,8 @@ from orchestrator.study.layout import Layout
 from orchestrator.study.ledger import Result
 from orchestrator.study.sweep import Sweep, Trial
 
+OTHER = "other"
+"""What trials stand under that are in no row or no column of the table."""
 STYLES = {"running": "bold", "starting": "yellow", "preparing": "yellow", "failed": "red", "finished": "green"}
 
 
@@ -60,18 +62,19 @@ class LiveTable(Narrator):
         missing: Sequence[Trial],
     ) -> None:
         """`results` are those of earlier submissions that stay as they are, `missing` are the trials to run."""
-        super().__init__(console, sweep.metric, len(results) + len(missing), len(results))
-        self.layout, self.estimates = layout, Estimates.of(sweep.axes[0], sweep.everything, results)
+        super().__init__(console, sweep, layout, len(results) + len(missing), len(results))
+        self.table, self.estimates = layout.tables[0], Estimates.of(sweep.axes[0], sweep.everything, results)
         self.cells: dict[str, Cell] = {}
         self.trial_of = {trial.signature: trial for trial in sweep.everything}
-        self.places: dict[tuple[Any, str], list[str]] = {}
+        self.places: dict[tuple[str, str], list[str]] = {}
         for signature in [s for s in self.trial_of if s in results] + [trial.signature for trial in missing]:
             self.cells[signature] = Cell(steps=self.trial_of[signature].recipe.steps)
             if signature in results:
                 self._end(self.trial_of[signature], results[signature])
+        headings = {column.name: column.heading for column in self.table.columns}
         for trial in sweep.trials:
-            column = next((c.heading for c in layout.columns if c.holds(trial)), "other")
-            self.places.setdefault((trial.fields[layout.rows], column), []).append(trial.signature)
+            row, column = next(iter(self.table.places(trial)), (self._row(trial), ""))
+            self.places.setdefault((row, headings.get(column, OTHER)), []).append(trial.signature)
         shown = {signature for signatures in self.places.values() for signature in signatures}
         self.needs = [trial.signature for trial in missing if trial.signature not in shown]
         """Trials that are in no cell of the table, since they are run for others alone."""
@@ -84,43 +87,43 @@ class LiveTable(Narrator):
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.live.stop()
 
+    @override
     def preparing(self, trial: Trial) -> None:
-        """See `Listener`."""
         self.cells[trial.signature].state = "preparing"
 
+    @override
     def started(self, trial: Trial) -> None:
-        """See `Listener`."""
         cell = self.cells[trial.signature]
         cell.state, cell.begun, cell.resumed = "starting", time.monotonic(), None
 
+    @override
     def reported(self, trial: Trial, metrics: Mapping[str, float]) -> None:
-        """See `Listener`."""
         cell = self.cells[trial.signature]
         cell.state, cell.step, cell.reported = "running", int(metrics["step"]), time.monotonic()
         if cell.resumed is None:
             cell.resumed, cell.begun = cell.step, time.monotonic()
-        cell.value = metrics.get(f"valid_{self.metric}", cell.value)
+        cell.value = metrics.get(self.judged.name, cell.value) if self.judged else None
 
+    @override
     def ended(self, trial: Trial, result: Result) -> None:
-        """See `Listener`."""
         self._end(trial, result)
         super().ended(trial, result)
 
+    @override
     def paused(self, trial: Trial, reason: str) -> None:
-        """See `Listener`."""
         self.cells[trial.signature].state = "paused"
         super().paused(trial, reason)
 
     def render(self) -> RenderableType:
         """The table, with a line of counts and the time left."""
-        columns = list(dict.fromkeys([*(c.heading for c in self.layout.columns), *(c for _, c in self.places)]))
+        columns = list(dict.fromkeys([*(c.heading for c in self.table.columns), *(c for _, c in self.places)]))
         columns = [column for column in columns if any(c == column for _, c in self.places)]
         if 10 + 13 * len(columns) > self.console.width:
             return Group(*self._lines(self.cells), self._summary())
         table = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
         table.add_column("")
         for column in columns:
-            table.add_column(column.replace(" λ", "\nλ"), justify="right", min_width=8, max_width=11)
+            table.add_column(column, justify="right", min_width=8, max_width=11)
         rows = list(dict.fromkeys(row for row, _ in self.places))
         needs = self._lines(self.needs)
         room = self.console.height - 4 - len(needs)  # two lines of headings, a rule, and the summary
@@ -128,9 +131,13 @@ class LiveTable(Narrator):
         # A study that is higher than the screen shows the rows in which something happens.
         shown = sorted(rows, key=lambda row: not self._active(row))[:fitting]
         for row in [row for row in rows if row in shown]:
-            table.add_row(str(row), *(self._cell(self.places.get((row, column), [])) for column in columns))
+            table.add_row(row, *(self._cell(self.places.get((row, column), [])) for column in columns))
         hidden = [Text(f"and {len(rows) - len(shown)} more", "dim")] if len(shown) < len(rows) else []
         return Group(table, *hidden, *needs, self._summary())
+
+    def _row(self, trial: Trial) -> str:
+        """The row of a trial that is in no column."""
+        return str(trial.fields.get(self.table.rows, OTHER)) if isinstance(self.table.rows, str) else OTHER
 
     def _cell(self, signatures: Sequence[str]) -> Text:
         if len(signatures) > 1:  # seeds
@@ -141,7 +148,7 @@ class LiveTable(Narrator):
             )
         return self.cells[signatures[0]].text() if signatures else Text("")
 
-    def _active(self, row: Any) -> bool:
+    def _active(self, row: str) -> bool:
         states = {self.cells[s].state for (r, _), signatures in self.places.items() if r == row for s in signatures}
         return bool(states & {"running", "starting", "preparing"})
 
@@ -191,7 +198,8 @@ class LiveTable(Narrator):
 
     def _end(self, trial: Trial, result: Result) -> None:
         cell = self.cells[trial.signature]
-        cell.state, cell.value = result.status, result.metrics.get(f"test_{self.metric}")
+        value = self.layout.value(trial)
+        cell.state, cell.value = result.status, result.metrics.get(value.name) if value else None
 
 
 def _short(steps: int) -> str:

@@ -11,7 +11,8 @@ from orchestrator.results.evidence import Evidence
 from orchestrator.results.figures import draw
 from orchestrator.results.rendering import FORMS, markdown
 from orchestrator.results.report.document import report
-from orchestrator.results.tables import Table, table1, table2
+from orchestrator.results.sheet import Sheet
+from orchestrator.results.tables import sheets
 from orchestrator.study.ledger import Ledger, Result
 from orchestrator.study.storage import Storage
 from orchestrator.study.stored_study import Study
@@ -25,23 +26,26 @@ class Rendering:
     """What a study shows; rendering the same ledger again gives the same bytes."""
 
     study: Study
-    tables: tuple[Table, ...]
+    sheets: tuple[Sheet, ...]
     files: Mapping[str, str | bytes]
-    """By name."""
+    """Contents by name."""
+    undrawn: tuple[str, ...]
+    """Why figures are not drawn that the study has."""
 
     @classmethod
     def of(cls, study: Study) -> "Rendering":
         """Raises ValueError when a file of the study is damaged."""
-        evidence = Evidence.of(study.layout, study.trials, study.results, study.ledger)
-        second = table2(study, evidence)
-        tables = (table1(study, evidence), *([second] if second else []))
-        files: dict[str, str | bytes] = {
-            f"{table.name}.{ending}": form(table) for table in tables for ending, form in FORMS.items()
+        evidences = {
+            table.name: Evidence.of(table, study.trials, study.results, study.ledger) for table in study.layout.tables
         }
-        figures = draw(study.layout, study.trials, study.ledger, evidence)
+        shown = sheets(study, evidences)
+        files: dict[str, str | bytes] = {
+            f"{sheet.name}.{ending}": form(sheet) for sheet in shown for ending, form in FORMS.items()
+        }
+        figures, undrawn = draw(study, evidences)
         files |= {f"figures/{name}": content for name, content in figures.items()}
-        files["report.html"] = report(study, evidence, tables, figures)
-        return cls(study, tables, files)
+        files["report.html"] = report(study, evidences, shown, figures)
+        return cls(study, shown, files, tuple(undrawn))
 
     def write(self, storage: Storage) -> None:
         """Put the files into a folder."""
@@ -49,14 +53,18 @@ class Rendering:
             storage.write(name, content)
 
     def told(self, storage: Storage) -> str:
-        """Where the files are."""
+        """Where the files are, and what is missing of them."""
         forms = ", ".join(f".{ending}" for ending in FORMS if ending != "md")
-        return f"Table: {storage}/table1.md ({forms}); report: {storage}/report.html"
+        names = ", ".join(f"{sheet.name}.md" for sheet in self.sheets)
+        what = "Tables" if len(self.sheets) > 1 else "Table"
+        told = f"{what}: {storage}/{names} ({forms}); report: {storage}/report.html"
+        return "\n".join([told, *self.undrawn])
 
     def descriptions(self) -> list[str]:
         """The first table for MLflow's page, without a heading among its own, and shorter texts instead."""
-        texts = [markdown(self.tables[0], spread=spread).removeprefix("# ") for spread in (True, False)]
-        return [*texts, "The table is in `table1.html`, below."]
+        first = self.sheets[0]
+        texts = [markdown(first, spread=spread).removeprefix("# ") for spread in (True, False)]
+        return [*texts, f"The table is in `{first.name}.html`, below."]
 
 
 @dataclass

@@ -1,236 +1,201 @@
-"""A paper's tables from a study's evidence, with the published numbers beside ours: one source for every form."""
+"""A study's tables from its evidence, with the published numbers beside ours: one source for every form."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, groupby
-from typing import Any
 
-from orchestrator.results.evidence import Cell, Evidence, in_order
-from orchestrator.results.report.audit import audits
-from orchestrator.results.statistics import REPLICATIONS, OverSeeds
-from orchestrator.study.layout import INFO, Layout, Survey, Value
+from orchestrator.results.evidence import Cell, Evidence
+from orchestrator.results.notes import legend
+from orchestrator.results.report.audit import Audit, audits
+from orchestrator.results.sheet import Entry, Line, Sheet, SheetRow, letter
 from orchestrator.study.stored_study import Study
+from orchestrator.study.table import DIVERGED, Choice, Column, Fact, Number, Row, Table
 
 SIGNIFICANT = 0.05
 """Family-wise, two-sided."""
-SHOWN = 4
-"""Cells that a note names."""
+
+
+def sheets(study: Study, evidences: Mapping[str, Evidence]) -> tuple[Sheet, ...]:
+    """The tables that there is something to say in, in their order, and the first in any case.
+
+    `evidences` are by the names of the tables.
+    """
+    first, *others = study.layout.tables
+    measured = [t for t in others if any(row.where is not None for row in t.shown(study.trials))]
+    return tuple(sheet(study, table, evidences) for table in (first, *measured))
+
+
+def sheet(study: Study, table: Table, evidences: Mapping[str, Evidence]) -> Sheet:
+    """One of them."""
+    shown, head = table.shown(study.trials), table.head
+    kept, choices = {audit.row: audit for audit in audits(study, table)}, _choices(study, table, shown, evidences)
+    rows = _marked(table, [_row(study, table, row, kept.get(row.name), evidences, choices) for row in shown])
+    cells = [entry.cell for row in rows for line in row.lines for entry in line.entries if entry.cell]
+    told = f"{table.title}, {'ours: ' if table.mixed else ''}{table.data}" if table.data else table.title
+    return Sheet(
+        table.name,
+        told,
+        tuple(column.name for column in table.columns),
+        tuple(column.heading for column in table.columns),
+        rows,
+        (*table.notes, *legend(table, evidences[table.name], cells), *_told(table, choices)),
+        tuple(table.reasons),
+        table.data,
+        tuple(fact.name for fact in head.facts),
+        table.published.key,
+        head.heading or (table.rows.rpartition(".")[2] if isinstance(table.rows, str) else ""),
+        head.group_heading,
+        " (paper)" if head.group else "",
+    )
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One place of a table: a rate in percent, or why there is none."""
+class Chosen:
+    """What a choice came to in one cell."""
 
-    value: float | None = None
-    state: str = ""
-    """Instead of a value: `…`, `stopped` or `failed`."""
-    best: bool = False
-    """No other of its line is smaller, as they are printed."""
-    significant: bool = False
-    """Different from the baseline."""
-    beside: float | None = None
-    """Ours minus this, in points."""
-    cell: Cell | None = None
-    """What ours is made of."""
-    digits: int = 2
-    """As many as it was published with."""
-
-    @property
-    def number(self) -> str:
-        """The value, or the state."""
-        return self.state if self.value is None else f"{self.value:.{self.digits}f}"
-
-    @property
-    def spread(self) -> str:
-        """Half the width of the 95 % interval."""
-        interval = self.cell.interval if self.cell and self.value is not None else None
-        return "" if interval is None else f"± {(interval.high - interval.low) / 2:.2f}"
-
-    @property
-    def range(self) -> str:
-        """The 95 % interval."""
-        interval = self.cell.interval if self.cell and self.value is not None else None
-        return "" if interval is None else f"[{interval.low:.2f}, {interval.high:.2f}]"
-
-    @property
-    def part(self) -> str:
-        """How many of the cell's trials its value is of, where some are missing."""
-        if self.cell is None or self.value is None:
-            return ""
-        finished = sum(result.status == "finished" for result in self.cell.results)
-        return "" if finished == len(self.cell.trials) else f"{finished} of {len(self.cell.trials)}"
-
-    @property
-    def distance(self) -> str:
-        """Ours minus this, with its sign."""
-        return "" if self.beside is None else f"{self.beside:+.2f}".replace("-", "−")
+    entry: Entry
+    what: str
+    """What was chosen, as a reader calls it."""
 
 
-@dataclass(frozen=True)
-class Line:
-    """One line of entries."""
-
-    whose: str
-    """`ours` or `paper`."""
-    entries: tuple[Entry, ...]
-    comparable: str = ""
-    size: str = ""
-    """Speech and text that these numbers come from, such as `1 h, 14.9 GB`; empty where that is not known."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row of the paper's table: its lines under one name."""
-
-    name: str
-    group: str
-    language: str
-    hours: float | None
-    """Of the speech that we trained on, where a trial has kept an audit."""
-    info: tuple[Value, ...]
-    """What the paper says of the row: the values of `INFO`."""
-    lines: tuple[Line, ...]
-
-    @property
-    def labels(self) -> list[str]:
-        """What stands before each line: the language before the first, and the size of each."""
-        first, *others = self.lines
-        return [", ".join(filter(None, (self.language, first.size))), *(line.size for line in others)]
+def _choices(
+    study: Study, table: Table, shown: Sequence[Row], evidences: Mapping[str, Evidence]
+) -> dict[tuple[str, str], Chosen]:
+    return {
+        (row.name, column.name): _chosen(study, table, choice, row.name if column.choice else column.name, evidences)
+        for row in shown
+        for column in table.columns
+        if (choice := column.choice or row.choice)
+    }
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table as a reader sees it; every form is made of nothing else."""
+def _chosen(study: Study, table: Table, choice: Choice, other: str, evidences: Mapping[str, Evidence]) -> Chosen:
+    source = study.layout.table(choice.table or table.name)
+    cells = {name: evidences[source.name].cells.get(source.turned(name, other)) for name in choice.among}
+    means = {
+        name: mean
+        for name, cell in cells.items()
+        if cell and _entry(cell).value is not None and (mean := cell.mean(choice.by)) is not None
+    }
+    if not means:
+        return Chosen(_entry(None), "not finished")
+    best = (max if choice.by.better == "larger" else min)(means, key=lambda name: means[name])
+    return Chosen(replace(_entry(cells[best]), significant=False), source.title_of(best))
 
-    name: str
-    title: str
-    columns: tuple[str, ...]
-    """Names, as the CSV has them."""
-    headings: tuple[str, ...]
-    rows: tuple[Row, ...]
-    notes: tuple[str, ...]
-    reasons: tuple[str, ...]
-    """Why ours and the paper's are not comparable."""
-    data: str
 
-    @property
-    def groups(self) -> list[tuple[str, list[Row]]]:
-        """Rows that follow each other in one group; where some have one, the rest are `other`."""
-        rest = "other" if self.labelled[0] else ""
-        return [(group or rest, list(rows)) for group, rows in groupby(self.rows, lambda row: row.group)]
-
-    @property
-    def compared(self) -> bool:
-        """Whether any number of the paper stands beside ours."""
-        return any(line.comparable for row in self.rows for line in row.lines)
-
-    @property
-    def subtracted(self) -> bool:
-        """Whether any number has a difference beside it."""
-        return any(entry.distance for row in self.rows for line in row.lines for entry in line.entries)
-
-    @property
-    def labelled(self) -> tuple[bool, bool, bool]:
-        """Whether rows have a group, a name, and lines that say whose they are."""
-        return (
-            any(row.group for row in self.rows),
-            True,
-            any(line.whose for row in self.rows for line in row.lines),
+def _told(table: Table, choices: Mapping[tuple[str, str], Chosen]) -> list[str]:
+    """What was chosen in each row, and how."""
+    lines = []
+    for row in dict.fromkeys(row for row, _ in choices):
+        found = {
+            column.title: choices[row, column.name].what for column in table.columns if (row, column.name) in choices
+        }
+        label, same = table.label(row), len(found) > 1 and len(set(found.values())) == 1
+        lines += (
+            [f"{label}: {next(iter(found.values()))}."] if same else [f"{label}, {c}: {w}." for c, w in found.items()]
         )
+    made = [part.choice for part in (*table.columns, *table.listed) if part.choice]
+    return [*lines, *dict.fromkeys(choice.note or f"The best is chosen by {choice.by.spoken}." for choice in made)]
 
 
-def table1(study: Study, evidence: Evidence) -> Table:
-    """The study's own table: a row per language, ours above the paper's."""
-    layout = study.layout
-    hours = {audit.row: audit.hours for audit in audits(study)}
-    rows = [_row(study, evidence, row, hours.get(row)) for row in study.rows]
-    notes = [*study.submission.notes, *_legend(layout, evidence)]
-    return Table(
-        "table1",
-        f"{layout.title}, {layout.data}",
-        tuple(column.name for column in layout.columns),
-        tuple(column.heading for column in layout.columns),
-        tuple(rows),
-        tuple(notes),
-        tuple(layout.reasons),
-        layout.data,
+def _row(
+    study: Study,
+    table: Table,
+    row: Row,
+    audit: Audit | None,
+    evidences: Mapping[str, Evidence],
+    choices: Mapping[tuple[str, str], Chosen],
+) -> SheetRow:
+    facts = {fact.name: _fact(table, row, fact, audit) for fact in table.head.facts}
+    comparable, published = (
+        _comparable(table.reasons),
+        any(table.published.has(row.name, c.name) for c in table.columns),
     )
+    cells = evidences[table.name].cells
+    paper = [_published(table, row, column) for column in table.columns]
+    ours = [
+        (theirs if table.mixed else Entry())
+        if column.where is None or row.where is None
+        else choices[row.name, column.name].entry
+        if (row.name, column.name) in choices
+        else _entry(cells.get((row.name, column.name)))
+        for column, theirs in zip(table.columns, paper, strict=True)
+    ]
+    lines = []
+    if table.mixed:
+        lines = [Line("", tuple(ours), comparable, _size(table.head.ours, facts))]
+    elif row.where is not None:
+        lines = [Line("ours", tuple(ours), size=_size(table.head.ours, facts))]
+    if not table.mixed and (published or not lines):
+        beside = [replace(p, beside=_minus(o.value, p.value)) for o, p in zip(ours, paper, strict=True)]
+        lines.append(Line("paper", tuple(beside), comparable, _size(table.head.paper, facts)))
+    group = row.group or str(facts.get(table.head.group) or "")
+    return SheetRow(row.name, table.label(row.name), group, tuple(facts.values()), tuple(lines))
 
 
-def _row(study: Study, evidence: Evidence, row: str, spoken: float | None) -> Row:
-    layout, published = study.layout, study.layout.published
-    cells = [evidence.cells.get((row, column.name)) for column in layout.columns]
-    ours = _best([_entry(cell, layout.metric) for cell in cells])
-    language, group, hours, text = published.info(row)
-    lines = [Line("ours", ours, size="" if spoken is None else f"{spoken:.2f} h")]
-    rates = [published.rate(row, column.name) for column in layout.columns]
-    if any(rate is not None for rate in rates):
-        entries = [Entry(rate, beside=_minus(entry.value, rate)) for entry, rate in zip(ours, rates, strict=True)]
-        size = f"{hours:g} h, {text:g} GB" if isinstance(hours, int | float) and isinstance(text, int | float) else ""
-        lines.append(Line("paper", _best(entries), _comparable(layout.reasons), size))
-    return Row(row, str(group or ""), str(language or row), spoken, (language, group, hours, text), tuple(lines))
+def _fact(table: Table, row: Row, fact: Fact, audit: Audit | None) -> Number:
+    if fact.published:
+        return table.published.fact(row.name, fact.published)
+    number = audit.number(fact.audit) if audit and fact.audit else None
+    return None if number is None else round(number / fact.per, 2)
 
 
-def table2(study: Study, evidence: Evidence) -> Table | None:
-    """Other systems beside the best of the study's columns; None where the study has none of their rows."""
-    layout, survey = study.layout, study.layout.survey
-    rows = [row for row in survey.published.rows if row in study.rows] if survey else []
-    if survey is None or not rows:
-        return None
-    headings = [f"{text} ‡" if name in survey.borrowed else text for name, text in survey.systems.items()]
-    return Table(
-        "table2",
-        f"{survey.title}, ours: {layout.data}",
-        (*survey.systems, "ours"),
-        (*headings, "ours"),
-        tuple(_survey_row(survey, layout, evidence, row) for row in rows),
-        (
-            f"‡: borrowed by the paper from {survey.source}.",
-            *_intervals(evidence),
-            *(_chosen(survey, layout, evidence, row) for row in rows),
-            "The best is chosen by the test error, as in the paper: that is optimistic.",
-        ),
-        tuple(layout.reasons),
-        layout.data,
-    )
+def _size(text: str, facts: Mapping[str, Number]) -> str:
+    try:
+        return text.format(**{name: value for name, value in facts.items() if value is not None})
+    except (KeyError, ValueError):  # something is not known, or no number
+        return ""
 
 
-def _survey_row(survey: Survey, layout: Layout, evidence: Evidence, row: str) -> Row:
-    best = _winner(survey, evidence, row, layout.metric)
-    ours = replace(_entry(evidence.cells.get((row, best)) if best else None, layout.metric), significant=False)
-    entries = [Entry(survey.published.rate(row, name), digits=survey.published.digits(name)) for name in survey.systems]
-    language = str(survey.published.rows[row].get("language") or row)
-    info = (language, *(None for _ in INFO[1:]))
-    line = Line("", _best([*entries, ours]), _comparable(layout.reasons))
-    return Row(row, "", language, None, info, (line,))
+def _published(table: Table, row: Row, column: Column) -> Entry:
+    number, shows = table.published.number(row.name, column.name), table.value_at(row.name, column.name)
+    state = DIVERGED if table.published.has(row.name, column.name) and number is None else ""
+    digits = table.published.digits(column.name) if column.where is None else shows.digits
+    return Entry(number, state, shows=shows, digits=digits)
 
 
-def _winner(survey: Survey, evidence: Evidence, row: str, metric: str) -> str | None:
-    values = {name: _entry(evidence.cells.get((row, name)), metric).value for name in survey.best_of}
-    return min((name for name in values if values[name] is not None), key=lambda n: values[n] or 0.0, default=None)
-
-
-def _chosen(survey: Survey, layout: Layout, evidence: Evidence, row: str) -> str:
-    best = _winner(survey, evidence, row, layout.metric)
-    heading = next((column.heading for column in layout.columns if column.name == best), "not finished")
-    return f"{survey.published.rows[row].get('language') or row}, ours: {heading}."
-
-
-def _entry(cell: Cell | None, metric: str) -> Entry:
+def _entry(cell: Cell | None) -> Entry:
     if cell is None:
         return Entry(state="…")
-    finished = [result.metrics[f"test_{metric}"] for result in cell.results if result.status == "finished"]
-    if not finished:
-        statuses = {result.status for result in cell.results}
-        return Entry(state=next((s for s in ("failed", "stopped") if s in statuses), "…"), cell=cell)
-    significant = cell.adjusted is not None and cell.adjusted < SIGNIFICANT
-    return Entry(sum(finished) / len(finished), significant=significant, cell=cell)
+    value, statuses = cell.value, [result.status for result in cell.results]
+    entry = Entry(cell=cell, shows=value, digits=value.digits)
+    if "finished" not in statuses:
+        return replace(entry, state=next((s for s in ("failed", "stopped") if s in statuses), "…"))
+    if 2 * cell.diverged > statuses.count("finished"):
+        return replace(entry, state=DIVERGED)
+    if (mean := cell.mean()) is None:
+        return replace(entry, state=f"no {value.name}")
+    return replace(entry, value=mean, significant=cell.adjusted is not None and cell.adjusted < SIGNIFICANT)
 
 
-def _best(entries: Sequence[Entry]) -> tuple[Entry, ...]:
-    """With those marked that are the smallest as they are printed."""
-    values = [float(entry.number) for entry in entries if entry.value is not None]
-    return tuple(replace(e, best=e.value is not None and float(e.number) == min(values)) for e in entries)
+def _marked(table: Table, rows: Sequence[SheetRow]) -> tuple[SheetRow, ...]:
+    """With those entries marked that are the best as they are printed, of those that they are compared with."""
+    found: dict[tuple[object, ...], list[Entry]] = {}
+
+    def family(row: SheetRow, line: Line, column: int) -> tuple[object, ...]:
+        shows = line.entries[column].shows
+        beside = (row.name,) if table.compared == "columns" else (row.group, column)
+        return (*beside, line.whose, shows and shows.name)
+
+    for row in rows:
+        for line in row.lines:
+            for i, entry in enumerate(line.entries):
+                if entry.value is not None and entry.shows and entry.shows.better:
+                    found.setdefault(family(row, line, i), []).append(entry)
+    best = {
+        key: (max if entries[0].shows and entries[0].shows.better == "larger" else min)(
+            float(e.number) for e in entries
+        )
+        for key, entries in found.items()
+    }
+
+    def marked(row: SheetRow, line: Line) -> Line:
+        entries = [
+            replace(entry, best=entry.value is not None and best.get(family(row, line, i)) == float(entry.number))
+            for i, entry in enumerate(line.entries)
+        ]
+        return replace(line, entries=tuple(entries))
+
+    return tuple(replace(row, lines=tuple(marked(row, line) for line in row.lines)) for row in rows)
 
 
 def _minus(ours: float | None, theirs: float | None) -> float | None:
@@ -241,89 +206,3 @@ def _comparable(reasons: Sequence[str]) -> str:
     if not reasons:
         return "yes"
     return "no: a" if len(reasons) == 1 else f"no: a–{letter(len(reasons) - 1)}"
-
-
-def letter(index: int) -> str:
-    """What a reason is called."""
-    return chr(ord("a") + index)
-
-
-def _legend(layout: Layout, evidence: Evidence) -> list[str]:
-    """What the marks mean that stand in the table, and what the seeds say together."""
-    lines = [*_repetitions(layout, evidence), *_intervals(evidence), *_without_interval(evidence)]
-    family = sum(cell.adjusted is not None for cell in evidence.cells.values())
-    if family:
-        heading = next(column.heading for column in layout.columns if column.name == layout.baseline)
-        lines.append(
-            f"†: differs from {heading}, by a paired permutation test at 5 %, Holm-adjusted over {family} comparisons. "
-            "Like the intervals it is of these trained models, not of others with other seeds."
-        )
-    return lines + _over_seeds(layout, evidence.over_seeds)
-
-
-def _repetitions(layout: Layout, evidence: Evidence) -> list[str]:
-    """Which seeds the numbers are of, and which of the numbers lack some."""
-    finished = {place: cell.repetitions for place, cell in evidence.cells.items() if cell.repetitions}
-    everything = sorted(set(chain(*finished.values())) - {None}, key=in_order)
-    if not everything:
-        return []
-    headings = {column.name: column.heading for column in layout.columns}
-    names = {row: layout.published.rows.get(row, {}).get("language") or row for row, _ in finished}
-    lacking = [
-        f"{names[row]}, {headings[column]} ({_listed(found)})"
-        for (row, column), found in finished.items()
-        if len(found) < len(everything)
-    ]
-    doubled = [
-        f"{names[row]}, {headings[column]}"
-        for (row, column), cell in evidence.cells.items()
-        if len(cell.finished) > len(cell.repetitions)
-    ]
-    text = f"{layout.repetition.capitalize()}{'s' if len(everything) > 1 else ''}: {_listed(everything)}."
-    if doubled:
-        more = f" and {len(doubled) - SHOWN} more" if len(doubled) > SHOWN else ""
-        text += f" Means of unlike trials of one {layout.repetition}: {'; '.join(doubled[:SHOWN])}{more}."
-    if lacking:
-        more = f" and {len(lacking) - SHOWN} more" if len(lacking) > SHOWN else ""
-        text += f" Not all of them: {'; '.join(lacking[:SHOWN])}{more}. Two cells are compared over those of both."
-    return [text]
-
-
-def _listed(values: Iterable[Any]) -> str:
-    return ", ".join(map(str, values))
-
-
-def _without_interval(evidence: Evidence) -> list[str]:
-    """Where transcripts are missing, which other cells have."""
-    finished = [cell for cell in evidence.cells.values() if cell.repetitions]
-    lacking = sum(cell.interval is None for cell in finished)
-    if lacking in (0, len(finished)):
-        return []
-    return [f"No interval: {lacking} of {len(finished)} cells, whose trials kept no transcripts, or unlike ones."]
-
-
-def _intervals(evidence: Evidence) -> list[str]:
-    cells = [cell for cell in evidence.cells.values() if cell.interval]
-    units = sorted({f"{cell.counts.unit}s" for cell in cells if cell.counts})
-    text = (
-        "±: half of the 95 % interval, [ ]: its ends; "
-        f"expanded percentiles of a bootstrap over {' or '.join(units)}, {REPLICATIONS} times."
-    )
-    return [text] if units else []
-
-
-def _over_seeds(layout: Layout, found: Mapping[tuple[str, str], OverSeeds]) -> list[str]:
-    headings = {column.name: column.heading for column in layout.columns}
-    lines = [
-        f"{headings[name]} against {headings[other]}, over {over.pairs} pairs of rows and seeds: "
-        f"{over.mean:+.2f} points (deviation {over.deviation:.2f}), {_p(over.p)}.".replace("-", "−")
-        for (name, other), over in found.items()
-    ]
-    several = f"; the {len(lines)} p-values are not adjusted for their number" if len(lines) > 1 else ""
-    # benchmarks/seeds.py: how often each of them finds what is not there, and both.
-    told = f"Over seeds the test split is taken as it is, for † the models are: believe what both find{several}."
-    return [*lines, told] if lines else []
-
-
-def _p(value: float) -> str:
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"

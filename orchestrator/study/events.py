@@ -7,8 +7,9 @@ from rich.console import Console
 from typing_extensions import override
 
 from orchestrator.redaction import public
+from orchestrator.study.layout import Layout
 from orchestrator.study.ledger import Result
-from orchestrator.study.sweep import Trial
+from orchestrator.study.sweep import Sweep, Trial
 
 
 class Listener:
@@ -34,10 +35,13 @@ class Listener:
 
 
 class Narrator(Listener):
-    """Prints a line for each event, with one `metric` of a trial, such as cer."""
+    """Prints a line for each event, with the value that trials are judged by, and at the end the one that the first
+    table shows."""
 
-    def __init__(self, console: Console, metric: str, trials: int, ended: int) -> None:
-        self.console, self.metric, self.trials, self.done = console, metric, trials, ended
+    def __init__(self, console: Console, sweep: Sweep, layout: Layout, trials: int, ended: int) -> None:
+        """`trials` are all that count, needs among them, of which so many have `ended` before."""
+        self.console, self.layout, self.trials, self.done = console, layout, trials, ended
+        self.judged, self.told = sweep.metric, dict[str, float]()
         self.begun = time.monotonic()
 
     @override
@@ -53,19 +57,22 @@ class Narrator(Listener):
 
     @override
     def reported(self, trial: Trial, metrics: Mapping[str, float]) -> None:
-        if f"valid_{self.metric}" in metrics:
-            value = metrics[f"valid_{self.metric}"]
-            step = f"step {metrics['step']:g} of {trial.recipe.steps}"
-            self.noted(f"{trial.label}: {step}, validation {self.metric.upper()} {value:.1f} %")
+        value, step = self.judged, metrics["step"]
+        # Once a step: the last report, with the result, repeats the value.
+        if value and value.name in metrics and self.told.get(trial.signature) != step:
+            self.told[trial.signature] = step
+            found = f"{value.spoken} {value.brief(metrics[value.name])}"
+            self.noted(f"{trial.label}: step {step:g} of {trial.recipe.steps}, {found}")
 
     @override
     def ended(self, trial: Trial, result: Result) -> None:
         self.done += 1
-        far = f"({self.done} of {self.trials})"
+        far, value = f"({self.done} of {self.trials})", self.layout.value(trial)
         if result.status == "finished":
-            value = result.metrics.get(f"test_{self.metric}")  # a need may have been tested by nothing
-            tested = "" if value is None else f", test {self.metric.upper()} {value:.1f} %"
-            self.noted(f"{trial.label}: finished{tested} {far}")
+            # A need may report nothing that is shown.
+            known = value and value.name in result.metrics
+            found = f", {value.spoken} {value.brief(result.metrics[value.name])}" if value and known else ""
+            self.noted(f"{trial.label}: finished{found} {far}")
         else:
             style = "red" if result.status == "failed" else None
             self.noted(f"{trial.label}: {result.status}: {result.reason} {far}", style=style)

@@ -10,8 +10,9 @@ from typing_extensions import override
 
 from orchestrator.study.estimates import duration
 from orchestrator.study.events import Narrator
+from orchestrator.study.layout import Layout
 from orchestrator.study.ledger import Result
-from orchestrator.study.sweep import Trial
+from orchestrator.study.sweep import Sweep, Trial
 
 QUIET = 50.0
 """Seconds without a line after which one says what is being done; a little less than the minute that is promised."""
@@ -25,8 +26,8 @@ class SteadyNarrator(Narrator):
     A context manager: a thread watches while it is open, since a study in this process has no loop that could.
     """
 
-    def __init__(self, console: Console, metric: str, trials: int, ended: int) -> None:
-        super().__init__(console, metric, trials, ended)
+    def __init__(self, console: Console, sweep: Sweep, layout: Layout, trials: int, ended: int) -> None:
+        super().__init__(console, sweep, layout, trials, ended)
         self.busy: dict[str, str] = {}
         """Labels of the trials that are prepared for or trained, with how far they are."""
         self.since: dict[str, float] = {}

@@ -1,113 +1,166 @@
-"""How a study's tables are laid out: plain data, kept beside the ledger, so that they can be rendered from it alone."""
+"""How a study is laid out: its tables and its figures as plain data.
 
-import csv
-from collections.abc import Mapping, Sequence
+The layout is kept beside the ledger (see stored_study.py), so that everything that a study shows can be rendered from
+the ledger alone, at any time and without its recipes.
+"""
+
+import importlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from orchestrator.study.sweep import AnyTrial
+from pydantic import Field
 
-INFO = ("language", "group", "hours", "text_gb")
-"""What a paper says of a row, beside its results."""
-Value = int | float | str | None
-
-
-@dataclass(frozen=True)
-class Published:
-    """A paper's numbers: for each row of its table the columns `INFO`, and the results under the columns' names."""
-
-    rows: Mapping[str, Mapping[str, Value]]
-
-    @classmethod
-    def read(cls, path: Path) -> "Published":
-        """From a CSV whose first column names the rows."""
-        with path.open(encoding="utf-8", newline="") as file:
-            lines = list(csv.reader(file))
-        (_, *names), rows = lines[0], lines[1:]
-        return cls({row: dict(zip(names, map(_value, values), strict=True)) for row, *values in rows})
-
-    def info(self, row: str) -> list[Value]:
-        """What it says of a row, in the order of `INFO`; nothing of a row that it does not have."""
-        return [self.rows.get(row, {}).get(name) for name in INFO]
-
-    def rate(self, row: str, column: str) -> float | None:
-        """One of its results, in percent, if it has it."""
-        value = self.rows.get(row, {}).get(column)
-        return None if value is None else float(value)
-
-    def digits(self, column: str) -> int:
-        """Decimals that its results have in a column."""
-        return max((len(str(row.get(column)).partition(".")[2]) for row in self.rows.values()), default=2)
-
-    def order(self, rows: set[str]) -> list[str]:
-        """Rows as the paper orders them, then those that it does not have."""
-        return [row for row in self.rows if row in rows] + sorted(rows - self.rows.keys())
+from orchestrator.study.sweep import AnyTrial, Sweep
+from orchestrator.study.table import Choice, Table, check_names
+from orchestrator.study.value import Value
 
 
 @dataclass(frozen=True)
-class Column:
-    """A column: the trials whose fields, by dotted path, have these values."""
+class ByAxis:
+    """A table's value by a numeric field, with 95 % intervals: a line for each kind of column that differs in it."""
 
     name: str
-    heading: str
-    where: Mapping[str, Any]
-
-    def holds(self, trial: AnyTrial) -> bool:
-        """Whether a trial belongs in it."""
-        return all(trial.fields.get(path) == value for path, value in self.where.items())
+    caption: str
+    table: str
+    axis: str
+    """The field, by dotted path."""
+    label: str
+    """What the axis is called; in the columns' headings, what comes before it names the line."""
+    rest: str = ""
+    """The name of the line whose columns have nothing before it."""
+    kind: Literal["by_axis"] = "by_axis"
 
 
 @dataclass(frozen=True)
-class Survey:
-    """A table that sets the best of a study's columns beside what other systems have been published with."""
+class Curves:
+    """A reported value by step, of every trial of a row: one picture a row."""
 
-    title: str
-    systems: Mapping[str, str]
-    """Headings by column of `published`."""
-    borrowed: Sequence[str]
-    """Those systems whose numbers the paper took from elsewhere."""
-    source: str
-    """Where from."""
-    published: Published
-    best_of: Sequence[str]
-    """Names of the study's columns that ours is the best of."""
+    name: str
+    table: str
+    value: Value
+    label: str = ""
+    """What the value's axis is called; by default the value's name and unit."""
+    kind: Literal["curves"] = "curves"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure of one paper's own, drawn by a function of its sweep's package."""
+
+    name: str
+    caption: str
+    table: str
+    function: str
+    """`module:function`; it is given the table, its evidence and the ledger, and returns a figure of Matplotlib, or
+    None where there is nothing to draw yet. It is imported wherever the study is rendered, and must need no recipe."""
+    kind: Literal["drawn"] = "drawn"
+
+    def load(self) -> Callable[..., Any]:
+        """The function. Raises ValueError where it is not there to be imported."""
+        module, _, name = self.function.partition(":")
+        try:
+            if module == "__main__":
+                raise ImportError("a report cannot import the script itself")
+            return getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ValueError(
+                f"The function of figure {self.name} must be one that can be imported, such as package.module:name, "
+                f"but {self.function!r} is not: {error}."
+            ) from error
+
+
+Figure = Annotated[ByAxis | Curves | Drawn, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a study's table is laid out; `rows` is the field that tells rows apart."""
+    """The tables and figures of a study."""
 
-    title: str
-    rows: str
-    columns: Sequence[Column]
-    published: Published
-    data: str
-    """What the results are on; it stands in the title and in the CSV."""
-    metric: str = "cer"
-    """Of the test split, in percent."""
-    baseline: str | None = None
-    """Name of the column that the others of a row are compared with."""
-    contrasts: Sequence[tuple[str, str]] = ()
-    """Further pairs of columns, the first compared with the second over rows and seeds."""
-    repetition: str = "seed"
-    """The field that tells apart the trials of a cell, those of equal value being run under like conditions."""
-    reasons: Sequence[str] = ()
-    """Why our numbers are not comparable with the published ones: none means that they are."""
-    survey: Survey | None = None
+    tables: Sequence[Table]
+    """The first is the study's own: it is the one that a terminal shows while trials run."""
+    figures: Sequence[Figure] = ()
+    costs: Sequence[Value] = ()
+    """Reported values whose medians stand in the report's table of costs."""
 
     def __post_init__(self) -> None:
-        names = [column.name for column in self.columns]
-        if self.baseline is not None and self.baseline not in names:
-            raise ValueError(f"`baseline` must be a column, one of {', '.join(names)}, but is {self.baseline!r}.")
-        if unknown := [name for pair in self.contrasts for name in pair if name not in names]:
-            raise ValueError(f"`contrasts` must be of columns, {', '.join(names)}, but has {unknown[0]!r}.")
+        if not self.tables:
+            raise ValueError("A layout must have at least one table, but has none.")
+        check_names("table", [table.name for table in self.tables])
+        check_names("figure", [figure.name for figure in self.figures])
 
+    def table(self, name: str) -> Table:
+        """A table by its name."""
+        return next(table for table in self.tables if table.name == name)
 
-def _value(text: str) -> Value:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text or None
+    def place(self, trial: AnyTrial) -> tuple[int, str, str] | None:
+        """The first cell that shows a trial: the table's number, the row and the column."""
+        found = ((i, *place) for i, table in enumerate(self.tables) for place in table.places(trial)[:1])
+        return next(found, None)
+
+    def value(self, trial: AnyTrial) -> Value | None:
+        """What the first cell that shows a trial shows of it."""
+        place = self.place(trial)
+        return self.tables[place[0]].value_at(*place[1:]) if place else None
+
+    def check(self, sweep: Sweep) -> None:
+        """Raises ValueError, in a sentence, for what is known to be wrong before anything of the sweep is trained."""
+        for table in self.tables:
+            if isinstance(table.rows, str) and not any(table.rows in trial.fields for trial in sweep.trials):
+                raise ValueError(f"`rows` of {table.name} must be a field of the recipes, but {table.rows!r} is none.")
+            for part in (*table.columns, *table.listed):
+                if part.choice:
+                    self._check_choice(table, part.name, part.choice, sweep.metric)
+        for figure in self.figures:
+            self._check_figure(figure)
+        reported = [set(trial.recipe.reports()) for trial in sweep.trials]
+        known = set().union(*reported)
+        if not all(reported):  # of some it is not known before they are run
+            return
+        for where, value in self._values(sweep):
+            if value.name not in known:
+                raise ValueError(
+                    f"A value must be one that the recipes report, {', '.join(sorted(known))}, "
+                    f"but {where} has {value.name!r}."
+                )
+
+    def _check_choice(self, table: Table, name: str, choice: Choice, judged: Value | None) -> None:
+        if choice.table and choice.table not in [one.name for one in self.tables]:
+            raise ValueError(f"A choice must be among parts of a table of the study, but {choice.table!r} is none.")
+        source = self.table(choice.table or table.name)
+        names = [part.name for part in source.parts if part.where is not None and not part.choice]
+        if unknown := [one for one in choice.among if one not in names]:
+            raise ValueError(
+                f"The choice for {name!r} must be among the {source.compared} of {source.name}, {', '.join(names)}, "
+                f"but has {unknown[0]!r}."
+            )
+        if not choice.note and (judged is None or choice.by.set != judged.set):
+            raise ValueError(
+                f"The choice for {name!r} must be made by a validation value"
+                f"{f', such as {judged.name}' if judged else ''}, or have a `note` that says that the paper did not, "
+                f"but is made by {choice.by.name!r} without one."
+            )
+
+    def _check_figure(self, figure: "ByAxis | Curves | Drawn") -> None:
+        if figure.table not in (names := [table.name for table in self.tables]):
+            raise ValueError(
+                f"A figure must be of a table, {', '.join(names)}, but {figure.name} is of {figure.table!r}."
+            )
+        if isinstance(figure, ByAxis) and not any(
+            figure.axis in (p.where or ()) for p in self.table(figure.table).parts
+        ):
+            raise ValueError(
+                f"The axis of {figure.name} must be a field in which columns differ, but is {figure.axis!r}."
+            )
+        if isinstance(figure, Drawn):
+            figure.load()
+
+    def _values(self, sweep: Sweep) -> Iterator[tuple[str, Value]]:
+        """All values that results or reports must have, and where they are asked for."""
+        if sweep.metric:
+            yield "the sweep's `metric`", sweep.metric
+        for table in self.tables:
+            yield from ((table.name, value) for value in table.values)
+            choices = [part.choice for part in (*table.columns, *table.listed) if part.choice]
+            yield from ((table.name, choice.by) for choice in choices)
+        yield from ((figure.name, figure.value) for figure in self.figures if isinstance(figure, Curves))

@@ -1,7 +1,7 @@
 """The truth about a study: JSON on its storage, in one folder per trial, named by the trial's signature.
 
 <study>/study.json                       the format, and what all trials of the study have in common
-<study>/layout.json                      how its tables are laid out (see study.py)
+<study>/layout.json                      how its tables and figures are laid out (see stored_study.py)
 <study>/submitter-<id>.json              who is running the study now (see lease.py)
 <study>/trials/<signature>/recipe.json   what was asked
                           /history.json  attempts and reports so far
@@ -11,6 +11,7 @@
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -23,7 +24,14 @@ from orchestrator.study.storage import AT_ONCE, Storage
 from orchestrator.study.sweep import Sweep, Trial
 
 FORMAT = 2
+FORMER_NAME = re.compile(r"(?:best_)?(train|valid|test)_(\w+)")
+"""What values were called before they were called `<set>/<metric>`."""
 T = TypeVar("T")
+
+
+def renamed(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The values of a report or a result by the names that they have now, whenever it was written."""
+    return {FORMER_NAME.sub(r"\1/\2", name) if FORMER_NAME.fullmatch(name) else name: v for name, v in metrics.items()}
 
 
 @dataclass(frozen=True)
@@ -33,7 +41,7 @@ class Result:
     status: Literal["finished", "stopped", "failed"]
     """`stopped` by a scheduler that gave its place to better trials."""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """Of a finished trial: its test errors; of a stopped one: its last report."""
+    """Of a finished trial: what its recipe returned; of a stopped one: its last report."""
     reason: str = ""
     """Of a failed or stopped trial."""
     seconds: float = 0.0
@@ -46,7 +54,7 @@ class Result:
         """From JSON."""
         result = cls(**json.loads(text))
         # A reason may have in it what an exception says of a file, which goes on to tables, reports and MLflow.
-        return replace(result, reason=printable(result.reason))
+        return replace(result, metrics=renamed(result.metrics), reason=printable(result.reason))
 
 
 @dataclass
@@ -98,7 +106,7 @@ class History:
     def load(cls, text: str) -> "History":
         """From JSON."""
         found = json.loads(text)
-        return cls([Attempt(**attempt) for attempt in found["attempts"]], found["reports"])
+        return cls([Attempt(**attempt) for attempt in found["attempts"]], [renamed(r) for r in found["reports"]])
 
 
 @dataclass(frozen=True)

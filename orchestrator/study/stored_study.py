@@ -9,18 +9,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.printing import printable
-from orchestrator.redaction import public, public_arguments
+from orchestrator.redaction import first_line, public, public_arguments
+from orchestrator.study.former import upgraded
 from orchestrator.study.layout import Layout
-from orchestrator.study.ledger import REMEDY, History, Ledger, Result, whole
+from orchestrator.study.ledger import History, Ledger, Result, whole
 from orchestrator.study.storage import Storage
-from orchestrator.study.sweep import AnyTrial, StoredTrial, Sweep
+from orchestrator.study.sweep import StoredTrial, Sweep
 
 FILE = "layout.json"
+AUDIT = "files/audit.json"
+"""What a recipe has to say of its data, in the folder of a trial that has kept it."""
 
 
 @dataclass(frozen=True)
@@ -29,32 +32,57 @@ class Submission:
 
     name: str
     layout: Layout
-    notes: tuple[str, ...]
-    """What a reader must know to read the numbers."""
     command: str
     """What makes the study again: a line for each submission that was not the same as one before."""
     trials: tuple[StoredTrial, ...]
-    """Those that were asked for; of their fields, what tells them apart."""
+    """The trials that were asked for, with those of their fields that tell them apart."""
     replaced: tuple[str, ...] = ()
     """Signatures of trials that are out of date: what was asked for since is the same but for its data."""
     needs: tuple[str, ...] = ()
     """Signatures of trials that were never asked for: others start from them, and no table shows them."""
+    format: Literal[2] = 2
+    """The number of this form of the file. The form before had none."""
 
     @classmethod
-    def of(cls, sweep: Sweep, layout: Layout, notes: Sequence[str], command: str) -> "Submission":
-        """Of a submission."""
-        paths = {layout.rows, *sweep.axes, *(path for column in layout.columns for path in column.where)}
+    def of(cls, sweep: Sweep, layout: Layout, command: str) -> "Submission":
+        """The submission of a sweep by a command line."""
+        paths = {*sweep.axes}.union(*(table.paths for table in layout.tables))
         trials = [StoredTrial(t.signature, t.label, _within(t.fields, paths)) for t in sweep.trials]
         # These have names of files in them.
-        told = replace(layout, data=printable(layout.data), reasons=[printable(reason) for reason in layout.reasons])
+        told = [
+            replace(
+                table,
+                data=printable(table.data),
+                reasons=[printable(reason) for reason in table.reasons],
+                notes=[printable(note) for note in table.notes],
+            )
+            for table in layout.tables
+        ]
         needs = tuple(sorted(sweep.needed - {trial.signature for trial in trials}))
-        return cls(sweep.name, told, tuple(map(printable, notes)), printable(command), tuple(trials), needs=needs)
+        return cls(sweep.name, replace(layout, tables=told), printable(command), tuple(trials), needs=needs)
+
+    @classmethod
+    def load(cls, text: str) -> "Submission":
+        """The submission that JSON of either form describes.
+
+        Raises ValueError, which says what is wrong, where it is damaged.
+        """
+        try:
+            found = json.loads(text)
+            return _SUBMISSION.validate_python(found if "format" in found else upgraded(found))
+        except ValidationError as error:
+            where = ".".join(map(str, error.errors()[0]["loc"]))
+            raise ValueError(f"{error.errors()[0]['msg']}{f' ({where})' if where else ''}") from error
+        except KeyError as error:
+            raise ValueError(f"it has no {error}") from error
+        except (TypeError, AttributeError) as error:
+            raise ValueError(first_line(error)) from error
 
     def write(self, storage: Storage) -> None:
         """Keep it beside the ledger, with the commands of submissions before, and what all of them replaced."""
         before = replace(self, command="")
-        with contextlib.suppress(ValidationError):  # a damaged one is written anew
-            before = _SUBMISSION.validate_json(storage.read(FILE) or "")
+        with contextlib.suppress(ValueError):  # a damaged one is written anew
+            before = Submission.load(storage.read(FILE) or "")
         commands = [*(line for line in before.command.splitlines() if line != self.command), self.command]
         asked = {trial.signature for trial in self.trials}
         known = _described(Ledger(storage))
@@ -114,14 +142,7 @@ class Study:
                 f"The study in {ledger.storage} must have a {FILE}, but has none: an older version wrote it. "
                 "Give the command that made it again; what is finished is not run again."
             )
-        try:
-            submission = _SUBMISSION.validate_json(text)
-        except ValidationError as error:
-            where = ".".join(map(str, error.errors()[0]["loc"]))
-            raise ValueError(
-                f"{ledger.storage / FILE} must be as this program wrote it, but is damaged: "
-                f"{error.errors()[0]['msg']}{f' ({where})' if where else ''}; {REMEDY}"
-            ) from error
+        submission = whole(ledger.storage / FILE, Submission.load, text)
         trials = _trials(ledger, submission)
         results = ledger.results([trial.signature for trial in trials])
         asked = {trial.signature for trial in submission.trials}
@@ -131,35 +152,41 @@ class Study:
 
     @property
     def layout(self) -> Layout:
-        """See `Submission`."""
+        """Its tables and figures."""
         return self.submission.layout
-
-    @cached_property
-    def rows(self) -> list[str]:
-        """The rows of its table, as the paper orders them."""
-        return self.layout.published.order({trial.fields[self.layout.rows] for trial in self.trials})
 
     @cached_property
     def histories(self) -> Mapping[str, History]:
         """The attempts and reports of those trials that have any."""
         return self.ledger.histories([trial.signature for trial in self.trials])
 
+    @cached_property
+    def audits(self) -> Mapping[str, str]:
+        """The texts of the audits of their data that trials have kept, by signature."""
+        texts = (self.ledger.storage / "trials").read_all([f"{trial.signature}/{AUDIT}" for trial in self.trials])
+        return {t.signature: text for t, text in zip(self.trials, texts, strict=True) if text is not None}
+
 
 def _trials(ledger: Ledger, submission: Submission) -> list[StoredTrial]:
-    """Those that the ledger describes or the submission asks for, in the order of the table whoever ran first."""
+    """Those that the ledger describes or the submission asks for, in the order of the tables whoever ran first."""
     asked = {trial.signature: trial for trial in submission.trials}
     described = {trial.signature: trial for trial in _described(ledger)}
-    found = [trial for trial in (asked | described).values() if trial.signature not in submission.needs]
-    columns, rows = submission.layout.columns, submission.layout.rows
-    shown = [trial for trial in found if rows in trial.fields and any(c.holds(trial) for c in columns)]
-    order = submission.layout.published.order({trial.fields[rows] for trial in shown})
-    places = {row: i for i, row in enumerate(order)}
+    found = [
+        (trial, submission.layout.place(trial))
+        for trial in (asked | described).values()
+        if trial.signature not in submission.needs
+    ]
+    shown = [(trial, *place) for trial, place in found if place]
+    trials = [trial for trial, *_ in shown]
+    orders = [([row.name for row in t.shown(trials)], t.named("columns")) for t in submission.layout.tables]
 
-    def place(trial: AnyTrial) -> tuple[Any, ...]:
-        column = next(i for i, c in enumerate(columns) if c.holds(trial))
-        return places[trial.fields[rows]], column, [int(d) for d in re.findall(r"\d+", trial.label)], trial.signature
+    def place(found: tuple[StoredTrial, int, str, str]) -> tuple[Any, ...]:
+        trial, table, row, column = found
+        rows, columns = orders[table]
+        numbers = [int(digits) for digits in re.findall(r"\d+", trial.label)]
+        return table, rows.index(row), columns.index(column), numbers, trial.signature
 
-    return sorted(shown, key=place)
+    return [trial for trial, *_ in sorted(shown, key=place)]
 
 
 def _described(ledger: Ledger) -> list[StoredTrial]:

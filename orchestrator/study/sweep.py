@@ -15,6 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
+from orchestrator.study.value import Value
+
 
 class Preparation(Protocol):
     """Something that several trials share, built once by whoever asks first."""
@@ -60,6 +62,10 @@ class Recipe(Protocol):
 
     def needs(self) -> "Sequence[Recipe]":
         """Recipes that must be finished before `run`, which starts from their results; none of them is this one."""
+        ...
+
+    def reports(self) -> Sequence[str]:
+        """Names of the values that its reports and its result have; none where they are not known before it is run."""
         ...
 
     def run(self, run: Any) -> dict[str, float]:
@@ -236,8 +242,9 @@ class Sweep:
     axes: Sequence[str] = field(kw_only=True)
     """Fields, by dotted path, in which its trials may differ; the first tells apart what is never compared, whose data
     may change: what they gave before is then replaced."""
-    metric: str = "cer"
-    """The error, in percent, that a trial is judged by: `valid_<metric>` in its reports, `test_<metric>` at its end."""
+    metric: Value | None = None
+    """The reported validation value that a trial is judged by while it trains: progress shows it, and a scheduler that
+    stops the worse trials of a row goes by it."""
 
     @cached_property
     def trials(self) -> tuple[Trial, ...]:

@@ -80,7 +80,9 @@ def test_two_workers_are_one_in_every_stage(tmp_path: Path) -> None:
     together = tmp_path / "together"
     together.mkdir()
     trained(0, 1, tmp_path)
-    multiprocessing.spawn(trained, (2, together), nprocs=2)
+    multiprocessing.spawn(  # pyright: ignore[reportPrivateImportUsage]
+        trained, (2, together), nprocs=2
+    )
     weights, losses = torch.load(tmp_path / "0.pt", weights_only=True)
     for rank in range(2):
         found, reported = torch.load(together / f"{rank}.pt", weights_only=True)

@@ -3,7 +3,7 @@
 import json
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import jiwer
 import numpy as np
@@ -16,7 +16,6 @@ from orchestrator.study.storage import Storage
 from orchestrator.study.stored_study import Submission
 from orchestrator.study.sweep import StoredTrial
 from sweeps.commonvoice20 import LANGUAGES, Options, layout
-from trainables.metrics import UTTERANCES
 
 ALPHABETS = {
     "ja": "あいうえおかきくけこさしすせそ", "th": "กขคงจฉชซญฎ", "el": "αβγδεζηθικλμ", "ta": "அஆஇஈகஙசஞடண",
@@ -26,6 +25,7 @@ CELLS = [("scratch", 0.0), ("pretrained", 0.0), ("pretrained", 0.25), ("pretrain
 QUALITY = {0.0: 0.12, 0.25: 0.115, 0.5: 0.10, 1.0: 0.09}
 """Share of characters that go wrong, by λ."""
 REASONS = ("Data: made up.", "Models: none at all.")
+EDITS = ("substitutions", "deletions", "insertions")
 
 
 def fields(language: str, kind: str, weight: float, seed: int) -> dict[str, object]:
@@ -44,7 +44,7 @@ def store(
     languages: Sequence[str] = LANGUAGES,
     seeds: Sequence[int] = (1,),
     utterances: int = 24,
-    table: Layout | None = None,
+    tables: Layout | None = None,
     notes: Sequence[str] = ("Seeds: 1.",),
 ) -> Ledger:
     """Write the ledger of a finished study."""
@@ -61,10 +61,9 @@ def store(
                 trials.append(StoredTrial.of(signature, description))
                 ledger.trial(signature).write("recipe.json", json.dumps(description))
                 keep(ledger, signature, spoken, 0.6 if kind == "scratch" else QUALITY[weight], seed)
-    table = table or replace(layout(Options(), "made-up speech"), reasons=REASONS)
-    Submission("stored", table, tuple(notes), "python sweeps/commonvoice20.py --data release", tuple(trials)).write(
-        storage
-    )
+    laid_out = tables or layout(Options(), "made-up speech", REASONS, notes)
+    command = "python sweeps/commonvoice20.py --data release"
+    Submission("stored", laid_out, command, tuple(trials)).write(storage)
     return ledger
 
 
@@ -80,34 +79,37 @@ def keep(ledger: Ledger, signature: str, spoken: Sequence[str], wrong: float, se
     """What a finished trial leaves: its transcripts, its history and its result."""
     random = np.random.default_rng([seed, int(1000 * wrong)])
     letters = sorted(set("".join(spoken)) - {" "})
-    rows, edits, lengths = [], np.zeros(2), np.zeros(2)
+    rows = []
     for i, reference in enumerate(spoken):
         hypothesis = " ".join(garbled(reference, letters, wrong, random).split())
         outputs = jiwer.process_characters(reference, hypothesis), jiwer.process_words(reference, hypothesis)
-        counts = [getattr(o, edit) for o in outputs for edit in ("substitutions", "deletions", "insertions")]
-        edits += [sum(counts[:3]), sum(counts[3:])]
-        lengths += [len(reference), len(reference.split())]
-        seconds = len(reference) / 12
-        frames = int(50 * seconds)
-        speaker = f"{i % 12:02d}secret"
-        rows.append((f"clip_{i:04d}", speaker, reference, hypothesis, seconds, frames, len(hypothesis), *counts))
-    table = pa.table([list(column) for column in zip(*rows, strict=True)], schema=UTTERANCES)
+        edits = [[getattr(output, edit) for edit in EDITS] for output in outputs]
+        units = zip(("char", "word"), edits, strict=True)
+        lengths = len(reference), len(reference.split())
+        row = {"id": f"clip_{i:04d}", "speaker": f"{i % 12:02d}secret", "test_set": "test", "reference": reference,
+               "hypothesis": hypothesis, "seconds": len(reference) / 12, "frames": int(50 * len(reference) / 12),
+               "nonblank_frames": len(hypothesis)}  # fmt: skip
+        row |= {f"{unit}_{edit}": count for unit, of in units for edit, count in zip(EDITS, of, strict=True)}
+        for metric, of, length in zip(("cer", "wer"), edits, lengths, strict=True):
+            row |= {f"{metric}_errors": sum(of), f"{metric}_length": length}
+        rows.append(row)
+    table = pa.Table.from_pylist(rows)
     sink = pa.BufferOutputStream()
     parquet.write_table(table, sink)
     ledger.trial(signature).write("files/utterances.parquet", sink.getvalue().to_pybytes())
     ledger.trial(signature).write("files/audit.json", json.dumps(audited(len(spoken))))
-    cer, wer = 100 * edits / lengths
+    cer, wer = (100 * sum(r[f"{m}_errors"] for r in rows) / sum(r[f"{m}_length"] for r in rows) for m in ("cer", "wer"))
     history = History([Attempt("2026-01-01T00:00:00+00:00", "host", "a GPU", 1, 1.0, {"torch": "2"}, "abc", 3600.0)])
     for step in range(100, 500, 100):
         metrics = {
-            "valid_cer": cer + 40 / step * 100, "train_loss": 10 / step, "audio_seconds_per_second": 250.0,
+            "valid/cer": cer + 40 / step * 100, "train/loss": 10 / step, "audio_seconds_per_second": 250.0,
             "waiting_for_data_percent": 0.5,
         }  # fmt: skip
         history.add(metrics, step=step, time=1e9 + step)
     ledger.trial(signature).write("history.json", history.dump())
     ledger.trial(signature).write(
         "result.json",
-        json.dumps(asdict(Result("finished", {"test_cer": cer, "test_wer": wer}, "", 3600.0, 1.0, 1))),
+        json.dumps(asdict(Result("finished", {"test/cer": cer, "test/wer": wer}, "", 3600.0, 1.0, 1))),
     )
 
 

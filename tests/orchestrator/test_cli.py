@@ -26,7 +26,8 @@ from orchestrator.study.lease import Lease
 from orchestrator.study.storage import Storage
 from orchestrator.tracking import tracker as tracking
 from tests.toy.recipe import Toy
-from tests.toy.sweep import Options, plan
+from tests.toy.sweep import Options
+from tests.toy.sweep import study as toys
 from trainables.config import explain
 
 
@@ -39,7 +40,7 @@ def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def study(*arguments: str) -> int:
-    return main(Options, plan, explain, ["--seconds", "0", *arguments])
+    return main(Options, toys, explain, ["--seconds", "0", *arguments])
 
 
 def listing(folder: Path) -> dict[str, bytes]:
@@ -107,7 +108,7 @@ def test_the_table_is_shown_while_the_study_runs(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(Storage, "write", watched)
     arguments = ["--local", "--languages", "cs", "--weights", "0", "0.5", "1", "--length", "4"]
-    assert main(Options, plan, explain, [*arguments, "--seconds", "0.5", "--update-every", "0.2"]) == 0
+    assert main(Options, toys, explain, [*arguments, "--seconds", "0.5", "--update-every", "0.2"]) == 0
     unfinished = [text.count("…") for text in written]
     assert len(written) >= 3
     assert unfinished == sorted(unfinished, reverse=True)
@@ -123,17 +124,17 @@ def test_the_table_is_shown_while_the_study_runs(tmp_path: Path, monkeypatch: py
 def test_a_table_that_cannot_be_rendered_meanwhile_stops_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    table1, calls = publish.table1, []
+    sheets, calls = publish.sheets, []
 
     def broken(*arguments: Any) -> Any:
         calls.append(arguments)
         if len(calls) == 1:
             raise ValueError("The weather must be fine, but is not.")
-        return table1(*arguments)
+        return sheets(*arguments)
 
-    monkeypatch.setattr(publish, "table1", broken)
+    monkeypatch.setattr(publish, "sheets", broken)
     arguments = ["--local", "--languages", "cs", "--weights", "0", "--seconds", "0.2", "--update-every", "0.1"]
-    assert main(Options, plan, explain, arguments) == 0
+    assert main(Options, toys, explain, arguments) == 0
     assert "The table could not be rendered: The weather must be fine, but is not." in capsys.readouterr().out
 
 

@@ -16,7 +16,8 @@ from orchestrator.study.storage import Storage
 from orchestrator.study.stored_study import Study
 from orchestrator.tracking.tracker import SIGNATURE, default_uri
 from tests.toy.recipe import Toy
-from tests.toy.sweep import Options, plan
+from tests.toy.sweep import Options
+from tests.toy.sweep import study as toy_study
 from trainables.config import explain
 
 CELLS = ["--languages", "cs", "--weights", "0", "--start", "4", "--seconds", "0"]
@@ -32,7 +33,7 @@ def _place(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def study(*arguments: str) -> int:
-    return main(Options, plan, explain, ["--local", *CELLS, *arguments])
+    return main(Options, toy_study, explain, ["--local", *CELLS, *arguments])
 
 
 def ledger() -> Ledger:
@@ -91,7 +92,7 @@ def test_a_need_that_was_listed_once_keeps_its_place_in_the_table() -> None:
 
 def fail(need: Toy) -> None:
     """Leave a study in which this has been given up."""
-    sweep, _, _ = plan(Options(languages=("cs",), weights=(0.0,), start=4, seconds=0))
+    sweep, _ = toy_study(Options(languages=("cs",), weights=(0.0,), start=4, seconds=0))
     found = Ledger.of(Storage.at("runs"), sweep)
     found.open(sweep)
     found.finish(need.signature(), Result("failed", reason="MemoryError: too large"))
@@ -158,9 +159,9 @@ def test_a_recipe_that_needs_itself_is_refused_and_nothing_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def selfish(options: Options) -> tuple:
-        sweep, layout, notes = plan(options)
+        sweep, layout = toy_study(options)
         recipes = [r.model_copy(update={"start": Selfish(language="fi")}) for r in sweep.recipes]  # pyright: ignore
-        return replace(sweep, recipes=recipes), layout, notes
+        return replace(sweep, recipes=recipes), layout
 
     assert main(Options, selfish, explain, ["--local", *CELLS]) == 2
     assert capsys.readouterr().err == "A recipe must not need itself, but 'fi 0' does.\n"

@@ -19,7 +19,7 @@ from orchestrator.study.lease import Lease
 from orchestrator.study.ledger import Ledger
 from orchestrator.study.storage import Storage
 from orchestrator.tracking.tracker import default_uri
-from sweeps.commonvoice20 import LANGUAGES, Options, paper, plan, reasons, recipe
+from sweeps.commonvoice20 import LANGUAGES, Options, paper, reasons, recipe, study
 from tests.toy import sweep as toy
 from tests.toy.recipe import Toy
 from trainables import testing
@@ -37,7 +37,7 @@ def sweep(storage: Path, release: Path, models: Path, *more: str) -> int:
         *TINY, "--storage", str(storage), "--data", str(release), "--student", str(models / "whisper"),
         "--teacher", str(models / "bert"), *more,
     ]  # fmt: skip
-    return main(Options, plan, explain, arguments)
+    return main(Options, study, explain, arguments)
 
 
 def table(storage: Path) -> list[dict[str, str]]:
@@ -109,7 +109,7 @@ def test_a_study_with_ray(
 def start_from_a_need(storage: Path) -> None:
     """On the cluster that runs: a toy that starts from another, which is trained before it."""
     options = toy.Options(languages=("cs",), weights=(0.0,), start=4, seconds=0, log=str(storage / "log"))
-    toys, _, _ = toy.plan(options)
+    toys, _ = toy.study(options)
     ledger = Ledger.of(Storage.at(str(storage)), toys)
     ledger.open(toys)
     lease = Lease(ledger.storage)
@@ -171,17 +171,19 @@ def test_the_paper_preset_is_section_3_4(tmp_path: Path, release: Path, models: 
 def test_the_paper_has_100_trials(release: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CommonVoice, "fingerprint", lambda self: self.language)  # two are there
     options = Options(data=release, student=str(models / "wav2vec2"), teacher=str(models / "bert"))
-    study, layout, notes = plan(options)
-    assert len(study.recipes) == 100
+    made, layout = study(options)
+    layout.check(made)
+    table, _ = layout.tables
+    assert len(made.recipes) == 100
     assert len(LANGUAGES) == 20
-    assert study.resources.gpus == 1
-    assert [c.name for c in layout.columns] == ["scratch_0", "finetune_0", "distill_0.25", "distill_0.5", "distill_1.0"]
-    assert any(reason.startswith("Corpus release") for reason in layout.reasons)
-    assert any("checkpoint" in note for note in notes)
-    assert study.axes[0] == "corpus.language"
+    assert made.resources.gpus == 1
+    assert [c.name for c in table.columns] == ["scratch_0", "finetune_0", "distill_0.25", "distill_0.5", "distill_1.0"]
+    assert any(reason.startswith("Corpus release") for reason in table.reasons)
+    assert any("checkpoint" in note for note in table.notes)
+    assert made.axes[0] == "corpus.language"
     # What all trials have in common does not depend on which of them are asked for.
-    part, _, _ = plan(options.model_copy(update={"languages": ("ro",), "weights": (0.0, 2.0), "seeds": (3,)}))
-    assert {**part.common} == {**study.common}
+    part, _ = study(options.model_copy(update={"languages": ("ro",), "weights": (0.0, 2.0), "seeds": (3,)}))
+    assert {**part.common} == {**made.common}
 
 
 def test_what_is_like_the_paper_is_no_reason() -> None:
@@ -250,11 +252,11 @@ def test_bad_input_is_one_sentence_before_any_training(
 
 def test_another_student_under_the_same_name_is_refused(release: Path, models: Path, tmp_path: Path) -> None:
     options = Options(preset="mini", data=release, student=str(models / "whisper"), teacher=str(models / "bert"))
-    first, storage = plan(options)[0], Storage.at(str(tmp_path))
+    first, storage = study(options)[0], Storage.at(str(tmp_path))
     Ledger.of(storage, first).open(first)
-    fewer = plan(options.model_copy(update={"weights": (1.0,), "languages": ("ro",)}))[0]
+    fewer = study(options.model_copy(update={"weights": (1.0,), "languages": ("ro",)}))[0]
     Ledger.of(storage, fewer).open(fewer)
-    other = plan(options.model_copy(update={"student": str(models / "wav2vec2"), "weights": (0.5,)}))[0]
+    other = study(options.model_copy(update={"student": str(models / "wav2vec2"), "weights": (0.5,)}))[0]
     with pytest.raises(ValueError, match=r"`student\.encoder\.fingerprint \(pretrained\)` is .*, but was"):
         Ledger.of(storage, other)
 
@@ -313,5 +315,5 @@ def test_a_plan_on_tiny_models_measures_a_step_and_writes_nothing(
 
 
 def test_a_weight_said_twice_is_one_column(release: Path) -> None:
-    _, table, _ = plan(Options(preset="mini", data=release, languages=("cs",), weights=(0.5, 0.5)))
-    assert [column.name for column in table.columns] == ["distill_0.5"]
+    _, layout = study(Options(preset="mini", data=release, languages=("cs",), weights=(0.5, 0.5)))
+    assert [column.name for column in layout.tables[0].columns] == ["distill_0.5"]

@@ -135,8 +135,8 @@ def test_the_card_says_what_the_model_is(study: Path, release: Path, tmp_path: P
     assert front["metrics"] == ["cer", "wer"]
     assert front["license_name"] == "data-cc0-1.0"
     found = {m["type"]: m["value"] for r in front["model-index"][0]["results"] for m in r["metrics"]}
-    assert found == {name: round(metrics[f"test_{name}"], 2) for name in ("cer", "wer")}
-    assert f"| CER | {metrics['test_cer']:.2f} % | " in text
+    assert found == {name: round(metrics[f"test/{name}"], 2) for name in ("cer", "wer")}
+    assert f"| CER | {metrics['test/cer']:.2f} % | " in text
     assert "8 utterances" in text
     assert "Licence of the recordings: CC0-1.0." in text
     assert release.name in text

@@ -29,7 +29,7 @@ def digest(sweep: Sweep) -> str:
 
 
 def paper(folder: Path, **options: object) -> Sweep:
-    return commonvoice20.plan(commonvoice20.Options.model_validate({"data": folder, **options}))[0]
+    return commonvoice20.study(commonvoice20.Options.model_validate({"data": folder, **options}))[0]
 
 
 def test_the_papers_trials_keep_their_names(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_the_papers_trials_keep_their_names(tmp_path: Path) -> None:
 
 
 def test_the_miniatures_trials_keep_their_names() -> None:
-    sweep, _, _ = commonvoice20.plan(commonvoice20.Options(preset="mini"))
+    sweep, _ = commonvoice20.study(commonvoice20.Options(preset="mini"))
     assert names(sweep)["cs, distilled, λ = 0.5, seed 1"] == "e861e863aadd"
     assert names(sweep)["ro, from scratch, seed 1"] == "b9602812b9bc"
 
@@ -56,5 +56,5 @@ def test_the_miniatures_trials_keep_their_names() -> None:
 ])  # fmt: skip
 def test_the_controls_keep_their_names(compare: str, preset: str, trials: int, expected: str, tmp_path: Path) -> None:
     options = controls.Options.model_validate({"preset": preset, "compare": compare, "data": tmp_path})
-    sweep, _, _ = controls.plan(options)
+    sweep, _ = controls.study(options)
     assert (len(sweep.trials), digest(sweep)) == (trials, expected)

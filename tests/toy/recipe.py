@@ -75,6 +75,9 @@ class Toy(Recipe):
     def needs(self) -> tuple[Recipe, ...]:
         return (self.start,) if self.start else ()
 
+    def reports(self) -> tuple[str, ...]:
+        return "valid/cer", "test/cer"
+
     def probe(self) -> dict[str, float]:
         return {"seconds": self.seconds, "parameters": 16.0}
 
@@ -97,12 +100,12 @@ class Toy(Recipe):
                     np.savez(Path(folder) / "state.npz", step=step, weights=weights)
                     if self.ballast:
                         (Path(folder) / "ballast").write_bytes(bytes(self.ballast))
-                    metrics = {"valid_cer": 50 + self.weight + float(np.tanh(weights[0])), "loss": 1 / step}
+                    metrics = {"valid/cer": 50 + self.weight + float(np.tanh(weights[0])), "loss": 1 / step}
                     run.report(metrics, step=step, checkpoint=Path(folder))
         with tempfile.TemporaryDirectory() as folder:
             np.save(Path(folder) / "weights.npy", weights)
             run.keep(Path(folder) / "weights.npy")
-        result = {"step": float(step), "test_cer": 50 + float(np.tanh(weights).mean())}
+        result = {"step": float(step), "test/cer": 50 + float(np.tanh(weights).mean())}
         run.report(result, step=step)
         self._note("end")
         return result

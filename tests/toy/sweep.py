@@ -1,15 +1,16 @@
 """A study of toy recipes: `python tests/toy/sweep.py --languages cs ro --weights 0 0.5 …`."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)
 
 from orchestrator.cli import StudyOptions, main
-from orchestrator.study.layout import Column, Layout, Published
+from orchestrator.study.layout import Curves, Layout
 from orchestrator.study.sweep import Sweep, grid
+from orchestrator.study.table import Column, Published, Table
+from orchestrator.study.value import Value
 from tests.toy.recipe import Toy
 from trainables.config import explain
 
@@ -33,7 +34,7 @@ class Options(StudyOptions):
     """Steps of a toy of each language that all cells of the language start from; by default there is none."""
 
 
-def plan(options: Options) -> tuple[Sweep, Layout, Sequence[str]]:
+def study(options: Options) -> tuple[Sweep, Layout]:
     """A study that is over soon."""
     base = Toy(
         language="cs",
@@ -54,11 +55,22 @@ def plan(options: Options) -> tuple[Sweep, Layout, Sequence[str]]:
         }
         recipes = [r.model_copy(update={"start": starts[r.language]}) for r in recipes]
     columns = [Column(f"w{weight:g}", f"λ = {weight:g}", {"weight": weight}) for weight in sorted(options.weights)]
-    sweep = Sweep(options.name or "toy", recipes, options.resources(0), axes=("language", "weight", "start"))
-    baseline = "w0" if 0 in options.weights else None
-    published = Published.read(PUBLISHED)
-    return sweep, Layout("Toy", "language", columns, published, "toy data", baseline=baseline), ["A toy."]
+    judged = Value("valid/cer")
+    axes = ("language", "weight", "start")
+    sweep = Sweep(options.name or "toy", recipes, options.resources(0), axes=axes, metric=judged)
+    table = Table(
+        "table1",
+        "Toy",
+        "language",
+        columns,
+        Value("test/cer"),
+        Published.read(PUBLISHED),
+        "toy data",
+        baseline="w0" if 0 in options.weights else None,
+        notes=["A toy."],
+    )
+    return sweep, Layout([table], [Curves("curves", "table1", judged)])
 
 
 if __name__ == "__main__":
-    sys.exit(main(Options, plan, explain))
+    sys.exit(main(Options, study, explain))

@@ -105,6 +105,10 @@ class DistillL2S(Recipe):
         features = self.features()
         return (*splits, features) if features else splits
 
+    @override
+    def reports(self) -> tuple[str, ...]:
+        return tuple(f"{split}/{metric}" for split in ("valid", "test") for metric in ("cer", "wer"))
+
     def run(self, run: Run) -> dict[str, float]:
         """Train, keep the student with the best validation error, test it.
 
@@ -145,8 +149,7 @@ class DistillL2S(Recipe):
             keep(run, task.weights(), vocabulary, utterances, splits, without_room)
         result = {
             "step": float(self.optimisation.steps),
-            "test/cer": rates["cer"],
-            "test/wer": rates["wer"],
+            **{f"test/{metric}": rate for metric, rate in rates.items()},
             selection.value: progress.values[selection.value],
             "best_step": float(progress.best_step),
         }

@@ -30,6 +30,13 @@ class Recipe(Config, ABC):
         """
         return ()
 
+    def reports(self) -> tuple[str, ...]:
+        """Names of the values that its reports and its result have, of which tables are made.
+
+        None where they are not known before it is run: then what a table asks for is not checked before.
+        """
+        return ()
+
     @abstractmethod
     def run(self, run: Run) -> dict[str, float]:
         """Train and test; the same in this process, under torchrun and in a Ray worker. Returns the result."""

@@ -1,4 +1,4 @@
-"""The forms of a table, each made of the same `Table`."""
+"""The forms of a table, each made of the same `Sheet`."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from orchestrator.results.rendering.csv import comma
 from orchestrator.results.rendering.latex import latex
 from orchestrator.results.rendering.markdown import markdown
 from orchestrator.results.rendering.page import html
-from orchestrator.results.tables import Table
+from orchestrator.results.sheet import Sheet
 
-FORMS: dict[str, Callable[[Table], str]] = {"md": markdown, "tex": latex, "csv": comma, "html": html}
+FORMS: dict[str, Callable[[Sheet], str]] = {"md": markdown, "tex": latex, "csv": comma, "html": html}
 """By the ending of the file's name."""

@@ -3,7 +3,7 @@
 import unicodedata
 from itertools import compress
 
-from orchestrator.results.tables import Entry, Line, Row, Table, letter
+from orchestrator.results.sheet import Entry, Line, Sheet, SheetRow, letter
 
 SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
@@ -37,9 +37,9 @@ WIDE = 5
 """Results from which on the page is turned."""
 
 
-def latex(table: Table) -> str:
+def latex(table: Sheet) -> str:
     """A whole document with one long table, its best in bold, and the notes under it."""
-    labels = list(compress(["Speech (paper)", "Language", ""], table.labelled))
+    labels = list(compress(map(escaped, table.stub), table.labelled))
     headings = [*labels, *map(escaped, table.headings), *(["comparable?"] if table.compared else [])]
     columns = "l" * len(labels) + "r" * len(table.headings) + "l" * table.compared
     head = [r"\toprule", _row(headings), r"\midrule"]
@@ -63,7 +63,7 @@ def latex(table: Table) -> str:
     )
 
 
-def _body(table: Table) -> list[str]:
+def _body(table: Sheet) -> list[str]:
     lines = []
     for i, (group, rows) in enumerate(table.groups):
         if i:
@@ -73,12 +73,12 @@ def _body(table: Table) -> list[str]:
     return lines
 
 
-def _lines(row: Row, group: str, table: Table) -> list[str]:
+def _lines(row: SheetRow, group: str, table: Sheet) -> list[str]:
     found = []
     for i, (label, line) in enumerate(zip(row.labels, row.lines, strict=True)):
         labels = compress([escaped(group if i == 0 else ""), escaped(label), line.whose], table.labelled)
         more = [escaped(line.comparable)] if table.compared else []
-        # The lines of one language stay on one page.
+        # The lines of one row stay on one page.
         found.append(_row([*labels, *(_entry(e, line) for e in line.entries), *more], together=i + 1 < len(row.lines)))
     return found
 
@@ -96,7 +96,7 @@ def _entry(entry: Entry, line: Line) -> str:
     return "~".join(parts)
 
 
-def _notes(table: Table) -> list[str]:
+def _notes(table: Sheet) -> list[str]:
     notes = [escaped(note) for note in table.notes]
     if table.subtracted:
         notes.append("In parentheses: ours minus the paper's.")

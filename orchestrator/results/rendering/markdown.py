@@ -3,12 +3,12 @@
 import re
 from itertools import compress
 
-from orchestrator.results.tables import Entry, Line, Row, Table, letter
+from orchestrator.results.sheet import Entry, Line, Sheet, SheetRow, letter
 
 
-def markdown(table: Table, *, spread: bool = True) -> str:
+def markdown(table: Sheet, *, spread: bool = True) -> str:
     """A heading, a pipe table with the best of each line in bold, and the notes."""
-    labels = list(compress(["Speech (paper)", "Language", ""], table.labelled))
+    labels = list(compress(map(escaped, table.stub), table.labelled))
     headings = [*labels, *map(escaped, table.headings), *(["comparable?"] if table.compared else [])]
     rule = ["---"] * len(labels) + ["---:"] * len(table.headings) + ["---"] * table.compared
     lines = [headings, rule]
@@ -19,7 +19,7 @@ def markdown(table: Table, *, spread: bool = True) -> str:
     return f"# {escaped(table.title)}\n\n{text}\n{_notes(table)}"
 
 
-def _lines(row: Row, group: str, table: Table, spread: bool) -> list[list[str]]:
+def _lines(row: SheetRow, group: str, table: Sheet, spread: bool) -> list[list[str]]:
     labels = row.labels
     return [
         [
@@ -32,7 +32,7 @@ def _lines(row: Row, group: str, table: Table, spread: bool) -> list[list[str]]:
 
 
 def _entry(entry: Entry, line: Line, spread: bool) -> str:
-    number = f"**{entry.number}**" if entry.best else entry.number
+    number = f"**{entry.number}**" if entry.best else escaped(entry.number)
     parts = [number + ("†" if entry.significant else "")]
     if spread and entry.spread:
         parts.append(entry.spread)
@@ -43,7 +43,7 @@ def _entry(entry: Entry, line: Line, spread: bool) -> str:
     return " ".join(parts)
 
 
-def _notes(table: Table) -> str:
+def _notes(table: Sheet) -> str:
     notes = [f"- {escaped(note)}\n" for note in table.notes]
     if table.subtracted:
         notes.append("- In parentheses: ours minus the paper's.\n")

@@ -4,10 +4,10 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from orchestrator.results.tables import Table
+from orchestrator.results.sheet import Sheet
 
 
-def html(table: Table) -> str:
+def html(table: Sheet) -> str:
     """The table and its notes."""
     return templates().get_template("page.html").render(table=table)
 

@@ -8,19 +8,19 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from orchestrator.results.tables import Entry, Row, Table
+from orchestrator.results.sheet import Entry, Sheet, SheetRow
 
 LABELS = 2
-"""Columns that are no results: the language, and whose the numbers are."""
+"""Columns that are no results: the rows' labels, and whose the numbers are."""
 GAP = 3
 """Spaces between two columns."""
 
 
-def show(table: Table, console: Console) -> None:
+def show(table: Sheet, console: Console) -> None:
     """Print it, its notes, why it is not comparable with the paper's, and an empty line."""
-    lines = [line for group, rows in table.groups for line in _group(group, rows)]
+    lines = [line for group, rows in table.groups for line in _group(table, group, rows)]
     _align(lines)
-    headings = ["", "", *(heading.replace(" λ", "\nλ") for heading in table.headings)]
+    headings = ["", "", *table.headings]
     widths = [
         max(len(part) for text in (heading, *(line[i].plain for line, _ in lines)) for part in text.split("\n"))
         for i, heading in enumerate(headings)
@@ -57,15 +57,15 @@ def _parts(widths: list[int], width: int) -> list[list[int]]:
     return [*parts, labels + here]
 
 
-def _group(group: str, rows: list[Row]) -> list[tuple[list[Text], str]]:
+def _group(table: Sheet, group: str, rows: list[SheetRow]) -> list[tuple[list[Text], str]]:
     """Lines of cells, each with its style."""
     blank = ["" for _ in rows[0].lines[0].entries]
-    label = f"{group} (paper)" if rows[0].group else group
+    label = f"{group}{table.source}" if rows[0].group else group
     lines = [(_texts(label, "", map(Text, blank)), "italic")] if group else []
     return lines + [line for row in rows for line in _row(row)]
 
 
-def _row(row: Row) -> list[tuple[list[Text], str]]:
+def _row(row: SheetRow) -> list[tuple[list[Text], str]]:
     lines = []
     for label, line in zip(row.labels, row.lines, strict=True):
         style = "dim" if line.whose == "paper" else ""

@@ -1,4 +1,4 @@
-"""What the recipes have kept about their data: `files/audit.json` of a trial (see `trainables.corpora.audit`)."""
+"""The audits that recipes have kept of their data: `files/audit.json` of a trial, which tells of each split."""
 
 import json
 import re
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.study.ledger import whole
-from orchestrator.study.stored_study import Study
+from orchestrator.study.stored_study import AUDIT, Study
+from orchestrator.study.table import Table
 
-FILE = "files/audit.json"
 UNSEEN = re.compile(r"[\u034f\u180b-\u180f\u2800\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 """Marks that show nothing, such as variation selectors, and blank Braille; Python calls them printable."""
 CONTROLS = {
@@ -22,33 +22,31 @@ CONTROLS = {
 
 @dataclass(frozen=True)
 class Audit:
-    """Of the data of one row."""
+    """The audit of the data of one row of a table."""
 
     row: str
-    language: str
+    label: str
     found: Mapping[str, Any]
 
-    @property
-    def hours(self) -> float | None:
-        """Speech that was trained on, quarantined clips left out; None where the audit does not say."""
-        train = self.found.get("train")
-        seconds = train.get("seconds") if isinstance(train, Mapping) else None
-        return seconds / 3600 if isinstance(seconds, int | float) else None
+    def number(self, path: str) -> float | None:
+        """What it says at a dotted path; None where it says nothing there, or no number."""
+        found: Any = self.found
+        for name in path.split("."):
+            found = found.get(name) if isinstance(found, Mapping) else None
+        return found if isinstance(found, int | float) else None
 
 
-def audits(study: Study) -> list[Audit]:
-    """Of each row of which a trial has kept one; the first stands for all.
+def audits(study: Study, table: Table) -> list[Audit]:
+    """The audit of each row of which a trial has kept one; the first stands for all.
 
     Raises ValueError when one is damaged.
     """
-    texts = (study.ledger.storage / "trials").read_all([f"{t.signature}/{FILE}" for t in study.trials])
     found: dict[str, Audit] = {}
-    for trial, text in zip(study.trials, texts, strict=True):
-        row = trial.fields[study.layout.rows]
-        if text is not None and row not in found:
-            language = study.layout.published.rows.get(row, {}).get("language") or row
-            content = whole(study.ledger.trial(trial.signature) / FILE, json.loads, text)
-            found[row] = Audit(row, str(language), content)
+    for trial in study.trials:
+        for row, _ in table.places(trial)[:1]:
+            if trial.signature in study.audits and row not in found:
+                content = whole(study.ledger.trial(trial.signature) / AUDIT, json.loads, study.audits[trial.signature])
+                found[row] = Audit(row, table.label(row), content)
     return list(found.values())
 
 

@@ -1,21 +1,20 @@
-"""What the report says of each cell and of each row of the table."""
+"""What the report says of each cell of a table."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from orchestrator.results.evidence import Cell, Evidence, utterances
+from orchestrator.results.evidence import Cell, Evidence
 from orchestrator.results.report.transcripts import Confusion, Recognised, Transcripts
-from orchestrator.results.tables import Entry, Table
+from orchestrator.results.sheet import Entry, Sheet
+from orchestrator.results.utterances import utterances
 from orchestrator.study.estimates import duration
-from orchestrator.study.layout import Column
 from orchestrator.study.stored_study import Study
 from orchestrator.study.sweep import AnyTrial
-
-RATES = ("cer", "wer")
-"""Metrics whose values are percent, by the last word of their names."""
+from orchestrator.study.table import Table
+from orchestrator.study.value import Value
 
 
 @dataclass(frozen=True)
@@ -31,35 +30,53 @@ class Detail:
     worst: list[Recognised]
     changed: list[Recognised]
     confusions: list[Confusion]
+    confused: str
+    """What stands for what in them: `characters`, or nothing where whole utterances do."""
+    counts: str
+    """What the errors are counted in."""
     recipe: str
     """Its fields as JSON."""
 
 
-def details(study: Study, evidence: Evidence, table: Table, row: str) -> list[Detail]:
-    """The cells of a row of the table that have trials, in the order of its columns."""
-    entries = next(found for found in table.rows if found.name == row).lines[0].entries
-    baseline = evidence.cells.get((row, study.layout.baseline or ""))
+def details(study: Study, table: Table, evidence: Evidence, sheet: Sheet, row: str) -> list[Detail]:
+    """The cells of a row of a table that have trials of their own, in the order of its columns."""
+    entries = next(found for found in sheet.rows if found.name == row).lines[0].entries
     found = []
-    for column, entry in zip(study.layout.columns, entries, strict=True):
-        cell = evidence.cells.get((row, column.name))
+    for column, entry in zip(table.columns, entries, strict=True):
+        place = (row, column.name)
+        cell = evidence.cells.get(place)
         if cell is not None and cell.trials:
-            found.append(_detail(study, row, column, entry, cell, None if cell is baseline else baseline))
+            other = table.turned(*place)[1]
+            baseline = evidence.cells.get(table.turned(table.baseline or "", other))
+            found.append(
+                _detail(study, table, place, column.title, entry, cell, None if cell is baseline else baseline)
+            )
     return found
 
 
-def _detail(study: Study, row: str, column: Column, entry: Entry, cell: Cell, baseline: Cell | None) -> Detail:
-    trial = _shown(study, cell)
-    mine = _transcripts(study, trial)
-    theirs = _transcripts(study, _partner(study, trial, baseline))
+def _detail(
+    study: Study,
+    table: Table,
+    place: tuple[str, str],
+    heading: str,
+    entry: Entry,
+    cell: Cell,
+    baseline: Cell | None,
+) -> Detail:
+    trial, value = _shown(study, cell), cell.value
+    mine = _transcripts(study, trial, value)
+    theirs = _transcripts(study, _partner(table, trial, baseline), value)
     return Detail(
-        f"cell-{row}-{column.name}",
-        column.heading,
+        "-".join((table.name, *place)),
+        heading,
         entry,
-        _facts(study, entry, cell),
+        _facts(table, entry, cell, mine.metrics if mine else ()),
         trial.label,
         mine.worst() if mine else [],
         mine.changed(theirs) if mine and theirs else [],
         mine.confusions() if mine else [],
+        "" if mine and mine.classes else "characters",
+        value.counts,
         json.dumps(_nested(trial.fields), indent=1, ensure_ascii=False),
     )
 
@@ -73,39 +90,44 @@ def _shown(study: Study, cell: Cell) -> AnyTrial:
     return next((trial for trial in cell.trials if _finished(study, trial)), cell.trials[0])
 
 
-def _partner(study: Study, trial: AnyTrial, baseline: Cell | None) -> AnyTrial | None:
+def _partner(table: Table, trial: AnyTrial, baseline: Cell | None) -> AnyTrial | None:
     """The baseline's trial under like conditions."""
-    same = study.layout.repetition
+    same = table.repetition
     candidates = baseline.trials if baseline else ()
     return next((t for t in candidates if t.fields.get(same) == trial.fields.get(same)), None)
 
 
-def _transcripts(study: Study, trial: AnyTrial | None) -> Transcripts | None:
+def _transcripts(study: Study, trial: AnyTrial | None, value: Value) -> Transcripts | None:
     if trial is None or not _finished(study, trial):
         return None
-    table = utterances(study.ledger, trial.signature)
-    return None if table is None else Transcripts(table.to_pylist())
+    kept = utterances(study.ledger, trial.signature, value.set)
+    if kept is None or f"{value.metric}_errors" not in kept.column_names:
+        return None
+    return Transcripts(kept.to_pylist(), value.metric)
 
 
-def _facts(study: Study, entry: Entry, cell: Cell) -> dict[str, str]:
-    metric, facts = study.layout.metric.upper(), {}
+def _facts(table: Table, entry: Entry, cell: Cell, rates: Collection[str]) -> dict[str, str]:
+    facts, value, unit = {}, cell.value, f" {cell.value.unit}".rstrip()
     if entry.value is not None:
-        facts[metric] = f"{entry.number} %"
+        facts[value.title] = f"{entry.number}{unit}"
     if entry.range and cell.counts:
-        unit, blocks = cell.counts.unit, int(cell.counts.blocks.max()) + 1
-        facts["95 % interval"] = f"{entry.range} %, by bootstrap over {blocks} {unit}s"
+        blocks = int(cell.counts.blocks.max()) + 1
+        facts["95 % interval"] = f"{entry.range}{unit}, by bootstrap over {blocks} {cell.counts.unit}s"
     if cell.deviation is not None:
-        facts["deviation over seeds"] = f"{cell.deviation:.2f} points"
+        facts[f"deviation over {table.repetition.rpartition('.')[2]}s"] = f"{cell.deviation:.2f} {value.difference}"
     if comparison := cell.comparison:
         ends = ", ".join(f"{end:+.2f}" for end in comparison.interval or ())
-        difference = f"{comparison.difference:+.2f} points" + (f" [{ends}]" if ends else "")
+        difference = f"{comparison.difference:+.2f} {value.difference}" + (f" [{ends}]" if ends else "")
         facts["difference to the baseline"] = difference.replace("-", "−")
         facts["probability of improvement"] = f"{comparison.improvement:.3f}"
         facts["p"] = f"{comparison.p:.4f}; Holm-adjusted {cell.adjusted:.4f}"
     finished = [result for result in cell.results if result.status == "finished"]
-    for name in sorted({name for result in finished for name in result.metrics} - {f"test_{study.layout.metric}"}):
-        spoken, unit = _spoken(name)
-        facts[spoken] = ", ".join(f"{r.metrics[name]:.6g}{unit}" for r in finished if name in r.metrics)
+    known = {other.name: other for other in table.values}  # and what is errors over lengths is in percent
+    for name in sorted({name for result in finished for name in result.metrics} - {value.name}):
+        other = known.get(name, Value(name, unit="%" if name.rpartition("/")[2] in rates else ""))
+        facts[other.spoken] = ", ".join(
+            f"{r.metrics[name]:.6g} {other.unit}".rstrip() for r in finished if name in r.metrics
+        )
     for result in cell.results:
         if result.reason:
             facts[result.status] = result.reason
@@ -117,12 +139,6 @@ def _facts(study: Study, entry: Entry, cell: Cell) -> dict[str, str]:
         facts["cost"] = f"{duration(seconds)}, {hours:.3g} GPU hours; {over}"
     facts["trials"] = ", ".join(f"{trial.label} ({trial.signature})" for trial in cell.trials)
     return facts
-
-
-def _spoken(metric: str) -> tuple[str, str]:
-    """A metric's name in words, and its unit."""
-    words = [word.upper() if word in RATES else word for word in metric.split("_")]
-    return " ".join(words), " %" if words[-1].lower() in RATES else ""
 
 
 def _nested(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from statistics import median
 
 from orchestrator.study.stored_study import Study
-
-SPEED, WAITING = "audio_seconds_per_second", "waiting_for_data_percent"
-"""What a recipe reports of its speed."""
+from orchestrator.study.value import Value
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a column's trials."""
+    """The cost of a column's trials."""
 
     heading: str
     trials: int
@@ -20,16 +18,15 @@ class Cost:
     attempts: int
     hours: float
     gpu_hours: float
-    speed: float | None
-    """Median of the reports, seconds of audio in a second."""
-    waiting: float | None
-    """Median of the reports, percent of the time of training."""
+    medians: list[str]
+    """Medians of what was reported, for each of the layout's `costs`; empty where nothing was."""
 
 
 def costs(study: Study) -> list[Cost]:
-    """Of each column, and of all together."""
+    """The cost of each column of the first table, and of all trials together."""
+    columns = [column for column in study.layout.tables[0].columns if column.where is not None]
     found = []
-    for heading, holds in [(c.heading, c.holds) for c in study.layout.columns] + [("all", lambda _: True)]:
+    for heading, holds in [(c.title, c.holds) for c in columns] + [("all", lambda _: True)]:
         trials = [trial.signature for trial in study.trials if holds(trial)]
         results = [study.results[signature] for signature in trials if signature in study.results]
         reports = [report for s in trials if s in study.histories for report in study.histories[s].reports]
@@ -41,13 +38,12 @@ def costs(study: Study) -> list[Cost]:
                 sum(result.attempts for result in results),
                 sum(result.seconds for result in results) / 3600,
                 sum(result.gpu_hours for result in results),
-                _median(SPEED, reports),
-                _median(WAITING, reports),
+                [_median(value, reports) for value in study.layout.costs],
             )
         )
     return found
 
 
-def _median(name: str, reports: Sequence[Mapping[str, float]]) -> float | None:
-    values = [report[name] for report in reports if name in report]
-    return median(values) if values else None
+def _median(value: Value, reports: Sequence[Mapping[str, float]]) -> str:
+    values = [report[value.name] for report in reports if value.name in report]
+    return f"{median(values):.{value.digits}f}" if values else ""

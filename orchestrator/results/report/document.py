@@ -9,14 +9,17 @@ from orchestrator.results.rendering.page import templates
 from orchestrator.results.report.audit import audits, legible
 from orchestrator.results.report.cells import Detail, details
 from orchestrator.results.report.cost import costs
-from orchestrator.results.tables import Row, Table
+from orchestrator.results.sheet import Sheet, SheetRow
+from orchestrator.study.layout import Curves
 from orchestrator.study.stored_study import Study
 
 CATEGORIES = {
     "M": "marks", "N": "numbers", "P": "punctuation", "S": "symbols", "L": "letters", "Z": "separators",
     "C": "controls",
 }  # fmt: skip
-"""Of Unicode, by their first letter."""
+"""What Unicode's categories are called, by their first letter."""
+
+LEARNING = "learning curves of its trials."
 
 
 @dataclass(frozen=True)
@@ -34,56 +37,73 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """What the report says of a row of the table."""
+    """What the report says of a row of a table."""
 
-    row: Row
-    curves: Picture | None
+    anchor: str
+    row: SheetRow
+    curves: list[Picture]
     details: list[Detail]
 
 
 def report(
-    study: Study,
-    evidence: Evidence,
-    tables: Sequence[Table],
-    figures: Mapping[str, bytes],
+    study: Study, evidences: Mapping[str, Evidence], sheets: Sequence[Sheet], figures: Mapping[str, bytes]
 ) -> str:
     """The tables, the figures, each cell, the audit of the data, the cost, and how to make it again.
 
-    Raises ValueError when a file of the study is damaged.
+    `evidences` are by the names of tables, `figures` by those of files. Raises ValueError when a file of the study is
+    damaged.
     """
-    sections = [
-        Section(row, _curves(row, figures), details(study, evidence, tables[0], row.name)) for row in tables[0].rows
-    ]
+    first = study.layout.tables[0]
     finished = sum(result.status == "finished" for result in study.results.values())
     return (
         templates()
         .get_template("report.html")
         .render(
             name=study.submission.name,
-            layout=study.layout,
+            title=first.title,
+            data=first.data,
             command=study.submission.command,
-            tables=tables,
-            pictures=_pictures(figures, study.layout.metric),
-            sections=sections,
-            audits=audits(study),
+            sheets=sheets,
+            pictures=_pictures(study, figures),
+            sections=[
+                section for sheet in sheets for section in _sections(study, evidences[sheet.name], sheet, figures)
+            ],
+            audits=audits(study, first),
             categories=CATEGORIES,
             legible=legible,
             costs=costs(study),
+            speeds=[value.title for value in study.layout.costs],
             finished=finished,
             trials=len(study.trials),
         )
     )
 
 
-def _pictures(figures: Mapping[str, bytes], metric: str) -> list[Picture]:
-    captions = {
-        f"{metric}_by_weight": f"{metric.upper()} by λ, with 95 % intervals.",
-        "density": "Length of the ground truth against prediction density, the share of frames that are not blank: "
-        "languages that improve much over the baseline against those that do not (Figure 2 of Distill-L2S).",
-    }
-    return [Picture(text, figures[f"{name}.png"]) for name, text in captions.items() if f"{name}.png" in figures]
+def _sections(study: Study, evidence: Evidence, sheet: Sheet, figures: Mapping[str, bytes]) -> list[Section]:
+    """A section for each row that has trials of its own."""
+    table = study.layout.table(sheet.name)
+    cells = [(row, details(study, table, evidence, sheet, row.name)) for row in sheet.rows]
+    return [
+        Section(f"{sheet.name}-{row.name}", row, _curves(study, sheet, row, figures), found)
+        for row, found in cells
+        if found
+    ]
 
 
-def _curves(row: Row, figures: Mapping[str, bytes]) -> Picture | None:
-    png = figures.get(f"curves_{row.name}.png")
-    return None if png is None else Picture(f"{row.language}: learning curves of its trials.", png)
+def _pictures(study: Study, figures: Mapping[str, bytes]) -> list[Picture]:
+    """The figures that are not of one row."""
+    found = {}
+    for figure in study.layout.figures:
+        if not isinstance(figure, Curves):
+            found[f"{figure.name}.png"] = figure.caption
+        elif (table := study.layout.table(figure.table)).compared == "rows":
+            names = {f"{figure.name}_{column.name}.png": column.title for column in table.columns}
+            found |= {name: f"{title}: {LEARNING}" for name, title in names.items()}
+    return [Picture(caption, figures[name]) for name, caption in found.items() if name in figures]
+
+
+def _curves(study: Study, sheet: Sheet, row: SheetRow, figures: Mapping[str, bytes]) -> list[Picture]:
+    """The curves of a row's trials."""
+    names = [f.name for f in study.layout.figures if isinstance(f, Curves) and f.table == sheet.name]
+    pngs = [figures[f"{name}_{row.name}.png"] for name in names if f"{name}_{row.name}.png" in figures]
+    return [Picture(f"{row.label}: {LEARNING}", png) for png in pngs]

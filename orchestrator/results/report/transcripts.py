@@ -30,7 +30,7 @@ class Recognised:
     """A pseudonym."""
     errors: int
     length: int
-    """Of the reference, in characters."""
+    """The reference's, in what the metric counts."""
     pieces: tuple[Piece, ...]
     before: "Recognised | None" = None
     """The same utterance as the baseline recognised it."""
@@ -46,32 +46,42 @@ class Confusion(NamedTuple):
 
 @dataclass(frozen=True)
 class Transcripts:
-    """The test split as one trial recognised it: columns of `trainables.metrics.UTTERANCES`."""
+    """A test set as one trial recognised it, and the errors of one metric in it."""
 
     rows: Sequence[Mapping[str, Any]]
+    """See orchestrator/results/utterances.py."""
+    metric: str
 
     def worst(self) -> list[Recognised]:
-        """Those with the most errors per character, of equals the longer ones."""
-        order = sorted(self.rows, key=lambda row: (-errors(row) / _length(row), -_length(row), row["id"]))
-        return [self.recognised(row) for row in order[:SHOWN] if errors(row)]
+        """The utterances of the highest error rates, of equals the longer ones."""
+
+        def order(row: Mapping[str, Any]) -> tuple[float, int, str]:
+            length = max(1, self.length(row))
+            return -self.errors(row) / length, -length, row["id"]
+
+        return [self.recognised(row) for row in sorted(self.rows, key=order)[:SHOWN] if self.errors(row)]
 
     def changed(self, baseline: "Transcripts") -> list[Recognised]:
-        """Those whose number of errors is farthest from the baseline's, which stands beside them."""
+        """The utterances whose number of errors is farthest from the baseline's, which stands beside them."""
         theirs = {(row["id"], row["reference"]): row for row in baseline.rows}
         pairs = [(row, theirs[key]) for row in self.rows if (key := (row["id"], row["reference"])) in theirs]
-        pairs.sort(key=lambda pair: (-abs(errors(pair[0]) - errors(pair[1])), pair[0]["id"]))
+        pairs.sort(key=lambda pair: (-abs(self.errors(pair[0]) - self.errors(pair[1])), pair[0]["id"]))
         return [
             self.recognised(mine, before=baseline.recognised(other))
             for mine, other in pairs[:SHOWN]
-            if errors(mine) != errors(other)
+            if self.errors(mine) != self.errors(other)
         ]
 
     def confusions(self) -> list[Confusion]:
-        """The most frequent substitutions, deletions and insertions of characters."""
+        """The most frequent substitutions, deletions and insertions of characters.
+
+        Where each utterance counts as one thing, such as a class, one is confused with another as a whole.
+        """
         counts: Counter[tuple[str, str]] = Counter()
         for row in self.rows:
-            if errors(row):
-                counts.update(_edits(row["reference"], row["hypothesis"]))
+            if self.errors(row):
+                pair = row["reference"], row["hypothesis"]
+                counts.update([pair] if self.classes else _edits(*pair))
         order = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         return [Confusion(*pair, count) for pair, count in order[:CONFUSIONS]]
 
@@ -79,20 +89,29 @@ class Transcripts:
         """An utterance with its alignment."""
         pieces = tuple(shortened(align(row["reference"], row["hypothesis"])))
         speaker = f"speaker {1 + self._speakers[row['speaker']]}" if row["speaker"] else "speaker unknown"
-        return Recognised(row["id"], speaker, errors(row), _length(row), pieces, before)
+        return Recognised(row["id"], speaker, self.errors(row), self.length(row), pieces, before)
+
+    @property
+    def classes(self) -> bool:
+        """Whether each utterance counts as one thing."""
+        return all(self.length(row) == 1 for row in self.rows)
+
+    @property
+    def metrics(self) -> set[str]:
+        """All metrics that the errors are known of."""
+        return {name.removesuffix("_errors") for row in self.rows[:1] for name in row if name.endswith("_errors")}
+
+    def errors(self, row: Mapping[str, Any]) -> int:
+        """The errors in an utterance."""
+        return row[f"{self.metric}_errors"]
+
+    def length(self, row: Mapping[str, Any]) -> int:
+        """The length of an utterance's reference."""
+        return row[f"{self.metric}_length"]
 
     @property
     def _speakers(self) -> dict[str, int]:
         return {name: i for i, name in enumerate(sorted({row["speaker"] or "" for row in self.rows}))}
-
-
-def errors(row: Mapping[str, Any]) -> int:
-    """Of characters."""
-    return sum(row[f"char_{edit}"] for edit in ("substitutions", "deletions", "insertions"))
-
-
-def _length(row: Mapping[str, Any]) -> int:
-    return max(1, len(row["reference"]))
 
 
 def align(reference: str, hypothesis: str) -> list[Piece]:

@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator.cluster.scheduler import RowsApart
 from orchestrator.study.sweep import Sweep
+from orchestrator.study.value import Value
 
 STEPS = 8
 """Of a toy: it is compared with its row after 2 and after 4 of them."""
@@ -14,7 +15,7 @@ STEPS = 8
 
 @pytest.fixture
 def rows(toys: Sweep) -> RowsApart:
-    return RowsApart({trial.signature: trial for trial in toys.trials}, (), "language", "cer")
+    return RowsApart({trial.signature: trial for trial in toys.trials}, (), "language", Value("valid/cer"))
 
 
 def tunes(rows: RowsApart, label: str) -> Any:
@@ -26,7 +27,7 @@ def tunes(rows: RowsApart, label: str) -> Any:
 
 
 def report(rows: RowsApart, trial: Any, step: int, cer: float) -> str:
-    return rows.on_trial_result(None, trial, {"reported/step": step, "reported/valid_cer": cer})
+    return rows.on_trial_result(None, trial, {"reported/step": step, "reported/valid/cer": cer})
 
 
 def test_the_worse_of_a_row_stops_and_another_row_goes_on(rows: RowsApart) -> None:
@@ -48,7 +49,7 @@ def test_one_that_was_ahead_until_its_last_report_is_tested(rows: RowsApart) -> 
 def test_a_trial_that_others_start_from_never_stops(toys: Sweep) -> None:
     """Nor does another of its row stop for it: it is no candidate."""
     trials = {trial.signature: trial for trial in toys.trials}
-    rows = RowsApart(trials, {toys.trials[0].signature}, "language", "cer")
+    rows = RowsApart(trials, {toys.trials[0].signature}, "language", Value("valid/cer"))
     needed, better, worse = tunes(rows, "cs 0"), tunes(rows, "cs 0.5"), tunes(rows, "ro 0")
     assert report(rows, needed, 2, 1.0) == "CONTINUE"
     assert report(rows, better, 2, 20.0) == "CONTINUE"

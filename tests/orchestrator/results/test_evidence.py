@@ -8,21 +8,23 @@ import pytest
 from pyarrow import parquet
 
 from orchestrator.local import LocalRunner
-from orchestrator.results.evidence import SPEAKERS, Evidence, utterances
+from orchestrator.results.evidence import SPEAKERS, Evidence
 from orchestrator.results.statistics import Counts, compare, holm, interval
+from orchestrator.results.utterances import EDITS, utterances
 from orchestrator.study.events import Listener
-from orchestrator.study.layout import Column, Layout, Published
 from orchestrator.study.lease import Lease
 from orchestrator.study.ledger import Ledger, Result
 from orchestrator.study.storage import Storage
 from orchestrator.study.sweep import Sweep, Trial, grid
+from orchestrator.study.table import Column, Row, Table
+from orchestrator.study.value import Value
 from sweeps.commonvoice20 import Options, layout
 from tests.toy.recipe import Toy
-from trainables.metrics import UTTERANCES
 from trainables.recipes.distill_l2s import DistillL2S
 
 COLUMNS = [Column(f"w{w:g}", f"λ = {w:g}", {"weight": w}) for w in (0.0, 0.5, 1.0)]
-LAYOUT = Layout("Toys", "language", COLUMNS, Published({}), "no data", baseline="w0", repetition="length")
+CER = Value("test/cer")
+TABLE = Table("table1", "Toys", "language", COLUMNS, CER, baseline="w0", repetition="length")
 IDS, WORDS = [f"clip{i:02d}" for i in range(24)], ["ano", "ne", "prosím", "nikdy", "vždycky", "zítra"]
 
 
@@ -35,23 +37,33 @@ def trials(toy: Toy) -> list[Trial]:
 def transcripts(errors: Sequence[int], *, speakers: int = 12, ids: Sequence[str] = IDS) -> pa.Table:
     """Two words each, of as many speakers; the errors are insertions of characters, and one of a word."""
     count = len(ids)
-    zeros, references = [0] * count, [f"{WORDS[i % 6]} {WORDS[i % 5]}" for i in range(count)]
-    edits = {"char_insertions": list(errors), "word_substitutions": [min(1, e) for e in errors]}
-    plain = {
+    references = [f"{WORDS[i % 6]} {WORDS[i % 5]}" for i in range(count)]
+    columns = {
         "id": list(ids), "speaker": [f"s{i % speakers}" if speakers else "" for i in range(count)],
-        "reference": references, "hypothesis": references, "seconds": [1.0] * count, "frames": [50] * count,
-        "nonblank_frames": [10] * count,
+        "test_set": ["test"] * count, "reference": references, "hypothesis": references, "frames": [50] * count,
+        "cer_errors": list(errors), "cer_length": [len(reference) for reference in references],
+        "wer_errors": [min(1, e) for e in errors], "wer_length": [2] * count,
     }  # fmt: skip
-    return pa.table({name: (plain | edits).get(name, zeros) for name in UTTERANCES.names}, schema=UTTERANCES)
+    return pa.table(columns)
+
+
+def former(table: pa.Table) -> pa.Table:
+    """The same as it was kept before there were metrics and test sets in it."""
+    names = [name for name in table.column_names if not name.startswith(("cer_", "wer_", "test_"))]
+    zeros, kept = pa.array([0] * table.num_rows, pa.int32()), table.select(names)
+    of = {"char_insertions": "cer_errors", "word_substitutions": "wer_errors"}
+    for name in (f"{unit}_{edit}" for unit in ("char", "word") for edit in EDITS):
+        kept = kept.append_column(name, table[of[name]].cast(pa.int32()) if name in of else zeros)
+    return kept
 
 
 def keep(ledger: Ledger, folder: Path, trial: Trial, table: pa.Table | None) -> Result:
     if table is not None:
         parquet.write_table(table, folder / "utterances.parquet", compression="zstd")
         ledger.trial(trial.signature).upload(folder / "utterances.parquet", "files/utterances.parquet")
-        errors = sum(table[f"char_{edit}"].to_numpy().sum() for edit in ("substitutions", "deletions", "insertions"))
-        return Result("finished", {"test_cer": 100 * errors / sum(map(len, table["reference"].to_pylist()))})
-    return Result("finished", {"test_cer": 12.5})
+        rate = 100 * table["cer_errors"].to_numpy().sum() / table["cer_length"].to_numpy().sum()
+        return Result("finished", {"test/cer": float(rate)})
+    return Result("finished", {"test/cer": 12.5})
 
 
 def drawn(seed: int, mean: float = 1.5) -> list[int]:
@@ -70,7 +82,7 @@ def found(trials: list[Trial], ledger: Ledger, tmp_path: Path) -> Mapping[str, R
 def test_cells_have_what_their_transcripts_say(
     trials: list[Trial], found: Mapping[str, Result], ledger: Ledger
 ) -> None:
-    evidence = Evidence.of(LAYOUT, trials, found, ledger)
+    evidence = Evidence.of(TABLE, trials, found, ledger)
     assert set(evidence.cells) == {(row, c.name) for row in ("cs", "ro") for c in COLUMNS}
     references = transcripts(drawn(0))["reference"].to_pylist()
     blocks = np.unique([f"s{i % 12}" for i in range(24)], return_inverse=True)[1]
@@ -83,7 +95,7 @@ def test_cells_have_what_their_transcripts_say(
     assert cell.trials == tuple(trials[2:4])
     assert cell.interval == interval(pooled(2))
     assert cell.comparison == compare(pooled(2), pooled(0))
-    rates = [result.metrics["test_cer"] for result in cell.results]
+    rates = [result.metrics["test/cer"] for result in cell.results]
     assert cell.counts is not None
     assert cell.counts.unit == "speaker"
     assert cell.counts.rate == pytest.approx(np.mean(rates))
@@ -97,25 +109,25 @@ def test_cells_have_what_their_transcripts_say(
 def test_a_cell_that_lacks_a_seed_is_compared_over_those_of_both(
     trials: list[Trial], found: Mapping[str, Result], ledger: Ledger
 ) -> None:
-    evidence = Evidence.of(LAYOUT, trials, found, ledger)
+    evidence = Evidence.of(TABLE, trials, found, ledger)
     assert [evidence.cells["ro", name].repetitions for name in ("w0", "w1")] == [(1, 2), (1,)]
     first = [t for t in trials if t.fields["length"] == 1]
-    alone = Evidence.of(LAYOUT, first, found, ledger)
+    alone = Evidence.of(TABLE, first, found, ledger)
     assert evidence.cells["ro", "w1"].comparison == alone.cells["ro", "w1"].comparison
     assert evidence.cells["ro", "w0.5"].comparison != alone.cells["ro", "w0.5"].comparison
     second = [t for t in trials if t.fields["length"] == 2 or t.fields["weight"] == 1]
-    assert Evidence.of(LAYOUT, second, found, ledger).cells["ro", "w1"].comparison is None
+    assert Evidence.of(TABLE, second, found, ledger).cells["ro", "w1"].comparison is None
 
 
 def test_p_values_are_adjusted_over_the_table(trials: list[Trial], found: Mapping[str, Result], ledger: Ledger) -> None:
-    cells = [c for c in Evidence.of(LAYOUT, trials, found, ledger).cells.values() if c.comparison]
+    cells = [c for c in Evidence.of(TABLE, trials, found, ledger).cells.values() if c.comparison]
     assert len(cells) == 4
     assert [c.adjusted for c in cells] == holm([c.comparison.p for c in cells if c.comparison])
 
 
 def test_columns_are_compared_over_seeds(trials: list[Trial], found: Mapping[str, Result], ledger: Ledger) -> None:
-    rates = [found[t.signature].metrics["test_cer"] for t in trials[:-1]]
-    evidence = Evidence.of(LAYOUT, trials, found, ledger)
+    rates = [found[t.signature].metrics["test/cer"] for t in trials[:-1]]
+    evidence = Evidence.of(TABLE, trials, found, ledger)
     assert list(evidence.over_seeds) == [("w0.5", "w0"), ("w1", "w0")]
     half, whole = evidence.over_seeds.values()
     pairs = [rates[i + 2] - rates[i] for i in (0, 1, 6, 7)]
@@ -123,8 +135,8 @@ def test_columns_are_compared_over_seeds(trials: list[Trial], found: Mapping[str
     assert (whole.mean, whole.pairs) == (pytest.approx(np.mean([rates[4] - rates[0], rates[5] - rates[1],
                                                                 rates[10] - rates[6]])), 3)  # fmt: skip
     one_seed = [t for t in trials if t.fields["length"] == 1]
-    assert Evidence.of(LAYOUT, one_seed, found, ledger).over_seeds == {}
-    more = Evidence.of(replace(LAYOUT, contrasts=[("w1", "w0.5")]), trials, found, ledger).over_seeds
+    assert Evidence.of(TABLE, one_seed, found, ledger).over_seeds == {}
+    more = Evidence.of(replace(TABLE, contrasts=[("w1", "w0.5")]), trials, found, ledger).over_seeds
     assert more == {**evidence.over_seeds, ("w1", "w0.5"): more["w1", "w0.5"]}
     contrast = more["w1", "w0.5"]
     between = [rates[4] - rates[2], rates[5] - rates[3], rates[10] - rates[8]]
@@ -132,8 +144,8 @@ def test_columns_are_compared_over_seeds(trials: list[Trial], found: Mapping[str
 
 
 def test_trials_come_in_any_order(trials: list[Trial], found: Mapping[str, Result], ledger: Ledger) -> None:
-    one = Evidence.of(LAYOUT, trials, found, ledger)
-    other = Evidence.of(LAYOUT, trials[::-1], {s: found[s] for s in reversed(list(found))}, ledger)
+    one = Evidence.of(TABLE, trials, found, ledger)
+    other = Evidence.of(TABLE, trials[::-1], {s: found[s] for s in reversed(list(found))}, ledger)
     assert one.over_seeds == other.over_seeds
     for place, cell in one.cells.items():
         assert (cell.interval, cell.comparison, cell.adjusted) == (
@@ -146,7 +158,7 @@ def test_blocks_are_speakers_where_there_are_enough(
     speakers: int, unit: str, trials: list[Trial], ledger: Ledger, tmp_path: Path
 ) -> None:
     results = {trials[0].signature: keep(ledger, tmp_path, trials[0], transcripts(drawn(0), speakers=speakers))}
-    counts = Evidence.of(LAYOUT, trials, results, ledger).cells["cs", "w0"].counts
+    counts = Evidence.of(TABLE, trials, results, ledger).cells["cs", "w0"].counts
     assert counts is not None
     assert (counts.unit, counts.blocks.max() + 1) == (unit, SPEAKERS if unit == "speaker" else 24)
 
@@ -159,7 +171,7 @@ def test_cells_without_transcripts_or_over_others_are_not_compared(
     # cs at 0.5: other utterances; at 1: one of two kept none; ro at 0: none at all; at 0.5: two different tests.
     given = [*tables[:2], others, others, tables[2], None, None, None, tables[3], others, tables[3]]
     results = {t.signature: keep(ledger, tmp_path, t, table) for t, table in zip(trials, given, strict=False)}
-    cells = Evidence.of(LAYOUT, trials, results, ledger).cells
+    cells = Evidence.of(TABLE, trials, results, ledger).cells
     assert cells["cs", "w0.5"].interval is not None
     assert cells["cs", "w0.5"].comparison is None
     for place in (("cs", "w1"), ("ro", "w0"), ("ro", "w0.5")):
@@ -176,15 +188,15 @@ def test_order_and_repeated_clips_do_not_matter(trials: list[Trial], ledger: Led
     results = {t.signature: keep(ledger, tmp_path, t, table) for t, table in zip(
         (trials[0], trials[2], trials[4]), (one, other, other.take(order)), strict=True
     )}  # fmt: skip
-    cells = Evidence.of(LAYOUT, trials, results, ledger).cells
+    cells = Evidence.of(TABLE, trials, results, ledger).cells
     assert cells["cs", "w0.5"].comparison is not None
     assert cells["cs", "w0.5"].comparison == cells["cs", "w1"].comparison
 
 
 def test_words_and_rates_that_are_not_of_transcripts(trials: list[Trial], ledger: Ledger, tmp_path: Path) -> None:
     keep(ledger, tmp_path, trials[0], transcripts([1] * 12 + [0] * 12))
-    results = {trials[0].signature: Result("finished", {"test_wer": 25.0, "test_intent": 3.0})}
-    words, intents = (Layout("", "language", COLUMNS, Published({}), "", metric=m) for m in ("wer", "intent"))
+    results = {trials[0].signature: Result("finished", {"test/wer": 25.0, "test/intent": 3.0})}
+    words, intents = (replace(TABLE, value=Value(f"test/{metric}")) for metric in ("wer", "intent"))
     counts = Evidence.of(words, trials, results, ledger).cells["cs", "w0"].counts
     assert counts is not None
     assert counts.rate == 25
@@ -196,7 +208,7 @@ def test_a_language_with_one_utterance(trials: list[Trial], ledger: Ledger, tmp_
         t.signature: keep(ledger, tmp_path, t, transcripts([i], ids=["only"]))
         for i, t in ((3, trials[0]), (1, trials[2]))
     }
-    cell = Evidence.of(LAYOUT, trials, results, ledger).cells["cs", "w0.5"]
+    cell = Evidence.of(TABLE, trials, results, ledger).cells["cs", "w0.5"]
     assert cell.comparison is not None
     assert (cell.interval, cell.comparison.interval) == (None, None)
     assert cell.comparison.p == 1
@@ -205,13 +217,13 @@ def test_a_language_with_one_utterance(trials: list[Trial], ledger: Ledger, tmp_
 def test_damaged_transcripts_are_named(trials: list[Trial], ledger: Ledger) -> None:
     ledger.trial(trials[0].signature).write("files/utterances.parquet", "PAR1 and no more")
     with pytest.raises(ValueError, match=f"{trials[0].signature}/files/utterances.parquet must be transcripts"):
-        Evidence.of(LAYOUT, trials, {trials[0].signature: Result("finished", {"test_cer": 1.0})}, ledger)
+        Evidence.of(TABLE, trials, {trials[0].signature: Result("finished", {"test/cer": 1.0})}, ledger)
 
 
 def test_transcripts_on_every_storage(trials: list[Trial], storage: Storage, tmp_path: Path) -> None:
     ledger = Ledger(storage)
     keep(ledger, tmp_path, trials[0], transcripts(drawn(0)))
-    table = utterances(ledger, trials[0].signature, ["id", "reference", "frames"])
+    table = utterances(ledger, trials[0].signature, columns=["id", "reference", "frames"])
     assert table is not None
     assert table.column_names == ["id", "reference", "frames"]
     assert table["id"].to_pylist() == IDS
@@ -227,18 +239,104 @@ def test_a_trained_cell_is_counted_as_it_was_tested(recipe: DistillL2S, tmp_path
         LocalRunner().run(sweep, sweep.trials, ledger, lease, Listener())
     results = ledger.results([sweep.trials[0].signature])
     for metric in ("cer", "wer"):
-        columns = layout(Options(), "tones").columns
-        table = Layout("", "corpus.language", columns, Published({}), "", metric=metric)
+        columns = layout(Options(), "tones").tables[0].columns
+        table = Table("table1", "", "corpus.language", columns, Value(f"test/{metric}"))
         counts = Evidence.of(table, sweep.trials, results, ledger).cells["cs", "finetune_0"].counts
         assert counts is not None
-        assert counts.rate == pytest.approx(results[sweep.trials[0].signature].metrics[f"test_{metric}"])
+        assert counts.rate == pytest.approx(results[sweep.trials[0].signature].metrics[f"test/{metric}"])
+
+
+def test_transcripts_from_before_have_the_same_errors(
+    trials: list[Trial], found: Mapping[str, Result], ledger: Ledger
+) -> None:
+    evidence = {metric: Evidence.of(of(metric), trials, found, ledger) for metric in ("cer", "wer")}
+    for trial in trials[:-1]:
+        file = ledger.trial(trial.signature) / "files" / "utterances.parquet"
+        sink = pa.BufferOutputStream()
+        parquet.write_table(former(parquet.read_table(file.path, filesystem=file.filesystem)), sink)
+        ledger.trial(trial.signature).write("files/utterances.parquet", sink.getvalue().to_pybytes())
+    for metric, now in evidence.items():
+        before = Evidence.of(of(metric), trials, found, ledger)
+        assert before.over_seeds == now.over_seeds
+        for place, cell in now.cells.items():
+            old = before.cells[place]
+            assert (old.interval, old.comparison, old.adjusted) == (cell.interval, cell.comparison, cell.adjusted)
+            assert cell.interval is not None
+    table = utterances(ledger, trials[0].signature, "test", ["id", "reference", "wer_errors", "wer_length"])
+    assert table is not None
+    assert set(table["wer_length"].to_pylist()) == {2}
+    assert utterances(ledger, trials[0].signature, "another", ["id", "reference"]).num_rows == 0  # pyright: ignore
+
+
+def of(metric: str) -> Table:
+    return replace(TABLE, value=Value(f"test/{metric}"))
+
+
+def two_sets(errors: Sequence[int], others: Sequence[int]) -> pa.Table:
+    """Utterances of two test sets, the second of classes, each of length 1."""
+    clean = transcripts(errors).append_column("class_errors", pa.array([0] * len(errors)))
+    other = transcripts([0] * len(others), ids=[f"other{i:02d}" for i in range(len(others))])
+    other = other.append_column("class_errors", pa.array(list(others)))
+    parts = [
+        part.append_column("class_length", pa.array([1] * part.num_rows)).set_column(
+            part.column_names.index("test_set"), "test_set", pa.array([name] * part.num_rows)
+        )
+        for name, part in (("clean", clean), ("other", other))
+    ]
+    return pa.concat_tables(parts)
+
+
+def test_columns_that_are_test_sets_and_rows_that_are_compared(
+    trials: list[Trial], ledger: Ledger, tmp_path: Path
+) -> None:
+    """Each set has its own utterances; what is in one changes nothing in the other."""
+    rows = [Row(f"w{w:g}", f"λ = {w:g}", {"weight": w, "language": "cs"}) for w in (0.0, 0.5)]
+    values = {"clean": Value("clean/cer"), "other": Value("other/class"), "size": Value("size", unit="M", better=None)}
+    columns = [Column(name, name, value=value) for name, value in values.items()]
+    table = Table("table1", "", rows, columns, CER, compared="rows", baseline="w0", repetition="length")
+    results = {}
+    for i, trial in enumerate(trials[:4]):
+        keep(
+            ledger,
+            tmp_path,
+            trial,
+            two_sets(drawn(i, 1.5 - trial.fields["weight"]), [int(j % 3 == i) for j in range(24)]),
+        )
+        metrics = {"clean/cer": 10.0 + i, "other/class": 20.0 - i, "size": 3.0}
+        results[trial.signature] = Result("finished", metrics)
+    evidence = Evidence.of(table, trials[:4], results, ledger)
+    assert set(evidence.cells) == {(row.name, name) for row in rows for name in values}
+    alone = Evidence.of(replace(table, columns=columns[:1]), trials[:4], results, ledger)
+    clean, other = evidence.cells["w0.5", "clean"], evidence.cells["w0.5", "other"]
+    assert clean.comparison == alone.cells["w0.5", "clean"].comparison
+    assert other.counts is not None
+    assert (other.counts.lengths.tolist(), other.counts.unit) == ([2] * 24, "speaker"), "of both seeds"
+    assert other.comparison is not None
+    assert evidence.cells["w0", "clean"].comparison is None, "the baseline itself"
+    plain = evidence.cells["w0.5", "size"]
+    assert (plain.mean(), plain.counts, plain.interval, plain.comparison) == (3.0, None, None, None)
+    over = evidence.over_seeds["w0.5", "w0"]
+    assert (over.pairs, over.mean) == (4, pytest.approx((2 + 2 - 2 - 2) / 4)), "over columns and seeds, sizes left out"
+
+
+@pytest.mark.parametrize("metrics", [{"test/cer": 99.0, "converged": 0.0}, {"test/cer": float("nan")}])
+def test_what_did_not_converge_is_in_no_mean(
+    metrics: dict[str, float], trials: list[Trial], found: dict[str, Result], ledger: Ledger
+) -> None:
+    wrong = {**found, trials[1].signature: Result("finished", metrics)}
+    cell, before = (Evidence.of(TABLE, trials, results, ledger).cells["cs", "w0"] for results in (wrong, found))
+    assert (cell.diverged, before.diverged) == (1, 0)
+    assert cell.mean() == found[trials[0].signature].metrics["test/cer"] != before.mean()
+    assert cell.finished == (trials[0],)
+    assert cell.repetitions == (1,)
+    assert cell.counts is not None
 
 
 def test_a_baseline_is_a_column() -> None:
     with pytest.raises(ValueError, match=r"one of w0, w0\.5, w1, but is 'w2'"):
-        Layout("", "language", COLUMNS, Published({}), "", baseline="w2")
+        replace(TABLE, baseline="w2")
 
 
 def test_a_contrast_is_of_columns() -> None:
     with pytest.raises(ValueError, match=r"must be of columns, w0, w0\.5, w1, but has 'w2'"):
-        Layout("", "language", COLUMNS, Published({}), "", contrasts=[("w1", "w2")])
+        replace(TABLE, contrasts=[("w1", "w2")])

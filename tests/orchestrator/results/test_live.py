@@ -5,14 +5,16 @@ import pytest
 from rich.console import Console
 
 from orchestrator.results.live import LiveTable
-from orchestrator.study.layout import Column, Layout, Published
+from orchestrator.study.layout import Layout
 from orchestrator.study.ledger import Result
 from orchestrator.study.sweep import Sweep, grid
+from orchestrator.study.table import Column, Table
+from orchestrator.study.value import Value
 from sweeps.commonvoice20 import LANGUAGES
 from tests.toy.recipe import Toy
 
 COLUMNS = {
-    "scratch λ = 0": 0.0, "tuned λ = 0": 0.1, "λ = 0.25": 0.25, "λ = 0.5": 0.5, "λ = 1": 1.0,
+    "scratch\nλ = 0": 0.0, "tuned\nλ = 0": 0.1, "λ = 0.25": 0.25, "λ = 0.5": 0.5, "λ = 1": 1.0,
 }  # fmt: skip
 
 
@@ -21,9 +23,9 @@ def table(
 ) -> LiveTable:
     """Of toys; `results` by the trial's place."""
     recipes = grid(Toy(language="cs", length=20_000), axes)  # pyright: ignore[reportArgumentType]
-    sweep = Sweep("toys", recipes, axes=("language", "weight", "length"))
+    sweep = Sweep("toys", recipes, axes=("language", "weight", "length"), metric=Value("valid/cer"))
     columns = [Column(f"w{weight}", heading, {"weight": weight}) for heading, weight in COLUMNS.items()]
-    layout = Layout("Toys", "language", columns, Published({}), "no data")
+    layout = Layout([Table("table1", "Toys", "language", columns, Value("test/cer"))])
     found = {sweep.trials[place].signature: result for place, result in (results or {}).items()}
     return LiveTable(Console(width=width, height=height, record=True), layout, sweep, found, sweep.missing(found))
 
@@ -35,16 +37,16 @@ def lines(live: LiveTable) -> list[str]:
 
 
 def test_every_state_has_its_word() -> None:
-    earlier = {0: Result("finished", {"test_cer": 7.134}), 1: Result("failed", reason="why"), 2: Result("stopped")}
+    earlier = {0: Result("finished", {"test/cer": 7.134}), 1: Result("failed", reason="why"), 2: Result("stopped")}
     live = table({"language": ["cs", "ro"], "weight": list(COLUMNS.values())}, earlier)
     trials = list(live.trial_of.values())
     live.preparing(trials[3])
     live.started(trials[4])
-    live.reported(trials[5], {"step": 150, "valid_cer": 53.2})
-    live.reported(trials[6], {"step": 1500, "valid_cer": 5.25})
+    live.reported(trials[5], {"step": 150, "valid/cer": 53.2})
+    live.reported(trials[6], {"step": 1500, "valid/cer": 5.25})
     live.reported(trials[6], {"step": 12_345, "loss": 1.0})
-    live.reported(trials[7], {"step": 19_000, "valid_cer": 99.9})
-    live.ended(trials[7], Result("finished", {"test_cer": 99.994}))
+    live.reported(trials[7], {"step": 19_000, "valid/cer": 99.9})
+    live.ended(trials[7], Result("finished", {"test/cer": 99.994}))
     live.paused(trials[8], "the storage is full")
     shown = lines(live)
     assert [line.split() for line in shown[3:5]] == [
@@ -61,7 +63,7 @@ def test_the_paper_fits_on_a_terminal(width: int, height: int) -> None:
     live = table({"language": LANGUAGES, "weight": list(COLUMNS.values())}, height=height, width=width)
     for number, trial in enumerate(live.trial_of.values()):
         if number % 2:
-            live.reported(trial, {"step": 12_345, "valid_cer": 53.2})
+            live.reported(trial, {"step": 12_345, "valid/cer": 53.2})
         elif number % 3:
             live.started(trial)
     shown = lines(live)
@@ -82,7 +84,7 @@ def test_what_is_higher_than_the_terminal_shows_where_something_happens() -> Non
 
 def test_what_is_wider_than_the_terminal_is_a_list() -> None:
     live = table({"language": ["cs"], "weight": list(COLUMNS.values())}, width=60)
-    live.reported(list(live.trial_of.values())[2], {"step": 500, "valid_cer": 9.87})
+    live.reported(list(live.trial_of.values())[2], {"step": 500, "valid/cer": 9.87})
     assert lines(live) == ["cs 0.25: 500/20k 9.9", "4 queued, 1 running"]
 
 
@@ -132,7 +134,7 @@ def test_the_table_is_on_the_screen_while_it_is_open() -> None:
     with live:
         live.started(next(iter(live.trial_of.values())))
         live.live.refresh()
-        live.ended(next(iter(live.trial_of.values())), Result("finished", {"test_cer": 7.0}))
+        live.ended(next(iter(live.trial_of.values())), Result("finished", {"test/cer": 7.0}))
     text = console.export_text()
     assert "finished, test CER 7.0 % (1 of 1)" in text
 
@@ -142,7 +144,7 @@ def test_what_cells_start_from_is_shown_below_the_table_while_it_runs() -> None:
     recipes = [Toy(language="cs", length=20_000, weight=weight, start=start) for weight in (0.0, 0.5)]
     sweep = Sweep("toys", recipes, axes=("language", "weight", "start"))
     columns = [Column(f"w{weight}", heading, {"weight": weight}) for heading, weight in COLUMNS.items()]
-    layout = Layout("Toys", "language", columns, Published({}), "no data")
+    layout = Layout([Table("table1", "Toys", "language", columns, Value("test/cer"))])
     console = Console(width=80, height=24, record=True)
     live = LiveTable(console, layout, sweep, {}, sweep.missing({}))
     need, *_ = sweep.everything

@@ -12,10 +12,12 @@ import pytest
 from orchestrator.results.evidence import Evidence
 from orchestrator.results.rendering import FORMS
 from orchestrator.results.rendering.latex import escaped
-from orchestrator.results.tables import Table, table1
-from orchestrator.study.layout import Column, Published
+from orchestrator.results.sheet import Sheet
+from orchestrator.results.tables import sheet
+from orchestrator.study.ledger import Ledger
 from orchestrator.study.storage import Storage
 from orchestrator.study.stored_study import Study
+from orchestrator.study.table import Column, Published
 from sweeps.commonvoice20 import Options, layout
 from tests.orchestrator.stored import store
 
@@ -23,15 +25,22 @@ NASTY = r"""a_b & 50 % <script>alert("x")</script> | `c` *d* #e $f$ ^g ~h \i {j}
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
+def table(tmp_path_factory: pytest.TempPathFactory) -> Sheet:
     """Of two languages, everything in it with a text that no form takes as it is."""
-    plain = layout(Options(weights=(0.0, 0.5)), "made-up speech")
+    whole = layout(Options(weights=(0.0, 0.5)), NASTY, [NASTY], [NASTY])
+    plain = whole.tables[0]
     rows = {"cs": {"language": NASTY, "group": NASTY, "hours": 1, "text_gb": 14.9, "finetune_0": 7.4}}
     columns = [Column(column.name, NASTY, column.where) for column in plain.columns]
-    nasty = replace(plain, published=Published(rows), columns=columns, data=NASTY, reasons=[NASTY], survey=None)
-    ledger = store(Storage.at(str(tmp_path_factory.mktemp("nasty"))), ["cs", "ro"], table=nasty, notes=[NASTY])
+    nasty = replace(whole, tables=[replace(plain, published=Published(rows, "locale"), columns=columns)])
+    return first(store(Storage.at(str(tmp_path_factory.mktemp("nasty"))), ["cs", "ro"], tables=nasty))
+
+
+def first(ledger: Ledger) -> Sheet:
+    """The first table of a stored study."""
     study = Study.read(ledger)
-    return table1(study, Evidence.of(study.layout, study.trials, study.results, study.ledger))
+    table = study.layout.tables[0]
+    evidence = Evidence.of(table, study.trials, study.results, study.ledger)
+    return sheet(study, table, {table.name: evidence})
 
 
 class Text(HTMLParser):
@@ -57,7 +66,7 @@ class Text(HTMLParser):
         self.text += data
 
 
-def test_markdown_takes_nothing_for_markup(table: Table) -> None:
+def test_markdown_takes_nothing_for_markup(table: Sheet) -> None:
     lines = FORMS["md"](table).splitlines()
     rows = [line for line in lines if line.startswith("|")]
     assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
@@ -65,7 +74,7 @@ def test_markdown_takes_nothing_for_markup(table: Table) -> None:
 
 
 @pytest.mark.parametrize("form", ["md", "tex", "html"])
-def test_what_no_line_has_gets_no_column_and_no_note(table: Table, form: str) -> None:
+def test_what_no_line_has_gets_no_column_and_no_note(table: Sheet, form: str) -> None:
     """As of Table 2, which has no groups, one line a row and no differences."""
     (row, *_), whole = table.rows, FORMS[form](table)
     line = replace(row.lines[0], whose="", entries=tuple(replace(e, beside=None) for e in row.lines[0].entries))
@@ -77,14 +86,14 @@ def test_what_no_line_has_gets_no_column_and_no_note(table: Table, form: str) ->
     assert "Speech" not in text
 
 
-def test_html_takes_nothing_for_markup(table: Table) -> None:
+def test_html_takes_nothing_for_markup(table: Sheet) -> None:
     page = Text(FORMS["html"](table))
     assert "script" not in page.tags
     assert page.text.count(NASTY) >= 4
     assert page.tags.count("caption") == 1
 
 
-def test_csv_has_one_line_per_row(table: Table) -> None:
+def test_csv_has_one_line_per_row(table: Sheet) -> None:
     head, *rows = csv.reader(io.StringIO(FORMS["csv"](table)))
     assert [row[0] for row in rows] == ["cs", "ro"]
     found = dict(zip(head, rows[0], strict=True))
@@ -94,7 +103,7 @@ def test_csv_has_one_line_per_row(table: Table) -> None:
     assert low < rate < high
 
 
-def test_latex_is_a_document_of_its_own(table: Table) -> None:
+def test_latex_is_a_document_of_its_own(table: Sheet) -> None:
     text = FORMS["tex"](table)
     opened, closed = (re.findall(rf"\\{word}\{{(\w+)\}}", text) for word in ("begin", "end"))
     assert opened == ["document", "longtable"] == closed[::-1]
@@ -125,15 +134,14 @@ def test_latex_escapes(text: str, source: str) -> None:
 
 
 def test_an_empty_table_is_one_too() -> None:
-    empty = Table("table1", "Nothing", ("a",), ("a",), (), (), (), "no data")
+    empty = Sheet("table1", "Nothing", ("a",), ("a",), (), (), (), "no data")
     for form in FORMS.values():
         assert form(empty) == form(empty)
 
 
 def test_forms_do_not_depend_on_when_or_where(tmp_path: Path) -> None:
     def forms(folder: Path) -> dict[str, str]:
-        study = Study.read(store(Storage.at(str(folder)), ["cs", "tr"]))
-        evidence = Evidence.of(study.layout, study.trials, study.results, study.ledger)
-        return {ending: form(table1(study, evidence)) for ending, form in FORMS.items()}
+        table = first(store(Storage.at(str(folder)), ["cs", "tr"]))
+        return {ending: form(table) for ending, form in FORMS.items()}
 
     assert forms(tmp_path / "one") == forms(tmp_path / "other")

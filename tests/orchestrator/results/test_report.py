@@ -20,7 +20,6 @@ from orchestrator.study.stored_study import Study, Submission
 from orchestrator.study.sweep import Sweep
 from tests.orchestrator.stored import store
 from tests.toy.recipe import Toy
-from trainables.metrics import UTTERANCES
 
 
 @pytest.fixture(scope="module")
@@ -173,15 +172,17 @@ def test_what_a_name_holds_ends_no_report(tmp_path: Path) -> None:
     odd = "a\x00b\x1b[31m\u202e $_$ <b> | \\ caf\udce9"
     ledger = store(Storage.at(str(tmp_path)), ["cs"], utterances=4)
     submission = Study.at(str(tmp_path)).submission
-    told = replace(submission.layout, data=odd, reasons=[odd])
+    tables = [replace(table, data=odd, reasons=[odd], notes=[odd]) for table in submission.layout.tables]
     recipe = Toy(language="cs", seconds=0)
     sweep = Sweep("stored", [recipe], axes=("language",))
-    made = Submission.of(sweep, told, [odd], f"python sweeps/commonvoice20.py --data '{odd}'")
+    made = Submission.of(
+        sweep, replace(submission.layout, tables=tables), f"python sweeps/commonvoice20.py --data '{odd}'"
+    )
     replace(made, trials=submission.trials).write(Storage.at(str(tmp_path)))
     for path in tmp_path.glob("trials/*/files/utterances.parquet"):
         rows = parquet.read_table(path).to_pylist()
         strange = [row | {"id": f"{i}{odd[:-1]}", "speaker": f"{i}{odd[:-1]}"} for i, row in enumerate(rows)]
-        parquet.write_table(pa.Table.from_pylist(strange, schema=UTTERANCES), path)
+        parquet.write_table(pa.Table.from_pylist(strange), path)
     failed = Study.at(str(tmp_path)).trials[0].signature
     ledger.trial(failed).write("result.json", json.dumps({"status": "failed", "reason": odd}))
     assert main([str(tmp_path)]) == 0
@@ -229,18 +230,21 @@ def test_an_alignment_is_of_the_fewest_edits() -> None:
     assert long[1:] == [Piece("gone", "y…")]
 
 
-def row(name: str, reference: str, hypothesis: str, edits: tuple[int, int, int]) -> dict[str, object]:
-    kinds = zip(("char_substitutions", "char_deletions", "char_insertions"), edits, strict=True)
-    return {"id": name, "speaker": "", "reference": reference, "hypothesis": hypothesis, **dict(kinds)}
+def row(name: str, reference: str, hypothesis: str, errors: int, length: int | None = None) -> dict[str, object]:
+    counted = {"cer_errors": errors, "cer_length": len(reference) if length is None else length}
+    return {"id": name, "speaker": "", "reference": reference, "hypothesis": hypothesis, **counted}
 
 
 def test_the_worst_the_changed_and_the_confused() -> None:
-    mine = Transcripts(
-        [row("a", "abc", "abd", (1, 0, 0)), row("b", "ab", "", (0, 2, 0)), row("c", "x", "x", (0, 0, 0))]
-    )
-    other = Transcripts(
-        [row("a", "abc", "abc", (0, 0, 0)), row("b", "ab", "", (0, 2, 0)), row("c", "x", "xyz", (0, 0, 2))]
-    )
+    mine = Transcripts([row("a", "abc", "abd", 1), row("b", "ab", "", 2), row("c", "x", "x", 0)], "cer")
+    other = Transcripts([row("a", "abc", "abc", 0), row("b", "ab", "", 2), row("c", "x", "xyz", 2)], "cer")
     assert [(found.id, found.errors) for found in mine.worst()] == [("b", 2), ("a", 1)]
     assert [(found.id, found.before and found.before.errors) for found in mine.changed(other)] == [("c", 2), ("a", 0)]
     assert [tuple(found) for found in mine.confusions()] == [("a", "", 1), ("b", "", 1), ("c", "d", 1)]
+
+
+def test_classes_are_confused_as_a_whole() -> None:
+    rows = [row("a", "lights on", "lights off", 1, 1), row("b", "lights on", "lights on", 0, 1)]
+    found = Transcripts(rows, "cer")
+    assert [tuple(confusion) for confusion in found.confusions()] == [("lights on", "lights off", 1)]
+    assert (found.classes, found.metrics) == (True, {"cer"})

@@ -11,16 +11,20 @@ from rich.console import Console
 from orchestrator.results.evidence import Cell, Evidence
 from orchestrator.results.rendering import FORMS, markdown
 from orchestrator.results.rendering.terminal import show
+from orchestrator.results.sheet import Sheet
 from orchestrator.results.statistics import OverSeeds
-from orchestrator.results.tables import Table, table1, table2
-from orchestrator.study.layout import Column, Layout, Published
+from orchestrator.results.tables import sheets
+from orchestrator.study.layout import Layout
 from orchestrator.study.ledger import Ledger, Result
 from orchestrator.study.storage import Storage
 from orchestrator.study.stored_study import Study, Submission
 from orchestrator.study.sweep import StoredTrial
+from orchestrator.study.table import Choice, Column, Published, Row, Table
+from orchestrator.study.value import Value
 from sweeps.commonvoice20 import LANGUAGES, Options, layout
 from tests.orchestrator.stored import fields, store
 
+CER = Value("test/cer")
 Cells = Mapping[tuple[str, str, float, int], Result | None]
 
 
@@ -29,24 +33,33 @@ def hundred(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
     return store(Storage.at(str(tmp_path_factory.mktemp("hundred"))))
 
 
-def tables(ledger: Ledger) -> tuple[Table, Table | None]:
-    study = Study.read(ledger)
-    evidence = Evidence.of(study.layout, study.trials, study.results, study.ledger)
-    return table1(study, evidence), table2(study, evidence)
+def tables(ledger: Ledger) -> tuple[Sheet, Sheet | None]:
+    first, *others = shown(Study.read(ledger))
+    return first, others[0] if others else None
 
 
-def some(found: Cells, table: Layout | None = None, notes: tuple[str, ...] = ("A note.",)) -> Table:
+def shown(study: Study) -> tuple[Sheet, ...]:
+    found = {t.name: Evidence.of(t, study.trials, study.results, study.ledger) for t in study.layout.tables}
+    return sheets(study, found)
+
+
+def some(found: Cells, tables: Layout | None = None) -> Sheet:
     """A table of bare results, without transcripts; None stands for a trial that was only asked for."""
     trials = [StoredTrial.of(f"{i}", {"label": f"{i}", "fields": fields(*key)}) for i, key in enumerate(found)]
     results = {f"{i}": result for i, result in enumerate(found.values()) if result}
-    submission = Submission("some", table or layout(Options(), "no speech"), notes, "", tuple(trials))
-    ledger = Ledger(Storage.at("memory://nowhere"))
-    study = Study(ledger, submission, tuple(trials), results)
-    return table1(study, Evidence.of(study.layout, study.trials, study.results, ledger))
+    submission = Submission("some", tables or layout(Options(), "no speech", notes=["A note."]), "", tuple(trials))
+    return shown(Study(Ledger(Storage.at("memory://nowhere")), submission, tuple(trials), results))[0]
+
+
+def told(evidence: Evidence) -> tuple[str, ...]:
+    """The notes of the paper's table, of a study that has nothing else."""
+    plain = layout(Options(), "no speech")
+    study = Study(Ledger(Storage.at("memory://nowhere")), Submission("some", plain, "", ()), (), {})
+    return sheets(study, {"table1": evidence, "table2": Evidence({}, {})})[0].notes
 
 
 def finished(value: float) -> Result:
-    return Result("finished", {"test_cer": value})
+    return Result("finished", {"test/cer": value})
 
 
 def test_cells_are_means_over_seeds_and_rows_are_the_papers() -> None:
@@ -144,7 +157,7 @@ def test_without_an_audit_the_size_of_ours_is_blank(audit: object, audited: Ledg
 
 
 def test_a_cell_without_a_value_says_why() -> None:
-    nothing = Result("stopped", {"test_cer": 1.0})  # its value is of no test
+    nothing = Result("stopped", {"test/cer": 1.0})  # its value is of no test
     table = some(
         {
             ("cs", "scratch", 0.0, 1): Result("stopped"),
@@ -196,12 +209,11 @@ def test_the_seeds_that_there_are_stand_under_the_table() -> None:
 
 
 def test_a_cell_of_unlike_trials_is_told() -> None:
-    submission = Submission("some", layout(Options(), "no speech"), (), "", ())
-    study = Study(Ledger(Storage.at("memory://nowhere")), submission, (), {})
     one, two = (StoredTrial(name, name, {"seed": 1}) for name in ("one", "two"))
-    cell = Cell((one, two), (finished(20.0), finished(10.0)), finished=(one, two), repetitions=(1,))
-    table = table1(study, Evidence({("cs", "finetune_0"): cell}, {}))
-    assert table.notes == ("Seed: 1. Means of unlike trials of one seed: Czech, tuned λ = 0.",)
+    cell = Cell(CER, (one, two), (finished(20.0), finished(10.0)), finished=(one, two), repetitions=(1,))
+    assert told(Evidence({("cs", "finetune_0"): cell}, {})) == (
+        "Seed: 1. Means of unlike trials of one seed: Czech, tuned λ = 0.",
+    )
 
 
 def test_a_cell_without_transcripts_is_told(tmp_path: Path) -> None:
@@ -224,10 +236,8 @@ def test_no_number_is_cut_off_on_a_terminal(width: int) -> None:
 
 
 def test_several_seeds_are_compared_together() -> None:
-    empty = Evidence({("cs", "finetune_0"): Cell()}, {("distill_0.5", "finetune_0"): OverSeeds(-0.5, 0.25, 0.03125, 6)})
-    submission = Submission("some", layout(Options(), "no speech"), (), "", ())
-    table = table1(Study(Ledger(Storage.at("memory://nowhere")), submission, (), {}), empty)
-    assert table.notes == (
+    over = OverSeeds(-0.5, 0.25, 0.03125, 6)
+    assert told(Evidence({("cs", "finetune_0"): Cell(CER)}, {("distill_0.5", "finetune_0"): over})) == (
         "λ = 0.5 against tuned λ = 0, over 6 pairs of rows and seeds: −0.50 points (deviation 0.25), p = 0.031.",
         "Over seeds the test split is taken as it is, for † the models are: believe what both find.",
     )
@@ -238,9 +248,7 @@ def test_p_values_over_seeds_are_never_0_and_say_that_they_are_several() -> None
         ("distill_0.5", "finetune_0"): OverSeeds(-0.5, 0.25, 1e-5, 60),
         ("distill_1.0", "finetune_0"): OverSeeds(-0.5, 0.25, 0.001, 60),
     }
-    submission = Submission("some", layout(Options(), "no speech"), (), "", ())
-    study = Study(Ledger(Storage.at("memory://nowhere")), submission, (), {})
-    notes = table1(study, Evidence({("cs", "finetune_0"): Cell()}, found)).notes
+    notes = told(Evidence({("cs", "finetune_0"): Cell(CER)}, found))
     assert notes[0].endswith("(deviation 0.25), p < 0.001.")
     assert notes[1].endswith("(deviation 0.25), p = 0.001.")
     assert notes[2].endswith("believe what both find; the 2 p-values are not adjusted for their number.")
@@ -250,6 +258,7 @@ def test_table_2_sets_the_best_beside_what_others_published(hundred: Ledger) -> 
     first, second = tables(hundred)
     assert second is not None
     assert second.headings[:3] == ("LID ‡", "LAN ‡", "A2 ‡")
+    assert second.title == "Table 2 of Distill-L2S, CER (%), ours: made-up speech"
     assert [[entry.number for entry in row.lines[0].entries[:-1]] for row in second.rows] == [
         ["12.0", "11.8", "11.3", "7.59", "7.52"],
         ["16.4", "16.9", "15.8", "8.33", "8.05"],
@@ -265,11 +274,10 @@ def test_table_2_sets_the_best_beside_what_others_published(hundred: Ledger) -> 
 
 def test_table_2_has_no_daggers(hundred: Ledger) -> None:
     study = Study.read(hundred)
-    evidence = Evidence.of(study.layout, study.trials, study.results, study.ledger, replications=100)
+    evidence = Evidence.of(study.layout.tables[0], study.trials, study.results, study.ledger, replications=100)
     cells = {place: replace(cell, adjusted=0.001) for place, cell in evidence.cells.items()}
-    evidence, second = replace(evidence, cells=cells), table2(study, replace(evidence, cells=cells))
-    assert second is not None
-    assert "†" in markdown(table1(study, evidence))
+    first, second = sheets(study, {"table1": replace(evidence, cells=cells), "table2": Evidence({}, {})})
+    assert "†" in markdown(first)
     assert "†" not in markdown(second), "no note explains it there, and in the paper's it has another meaning"
 
 
@@ -292,8 +300,8 @@ def test_a_terminal_of_80_columns_is_enough(hundred: Ledger) -> None:
 
 def test_more_columns_than_a_terminal_has_room_for_come_in_parts() -> None:
     columns = [Column(f"w{i}", f"a heading {i}", {"weight": float(i)}) for i in range(9)]
-    table = Layout("Many", "corpus.language", columns, Published({}), "no speech")
-    wide = some({("cs", "pretrained", float(i), 1): finished(10.0 + i) for i in range(9)}, table)
+    table = Table("table1", "Many", "corpus.language", columns, CER, data="no speech")
+    wide = some({("cs", "pretrained", float(i), 1): finished(10.0 + i) for i in range(9)}, Layout([table]))
     console = Console(width=80, record=True)
     show(wide, console)
     text = console.export_text()
@@ -305,9 +313,112 @@ def test_more_columns_than_a_terminal_has_room_for_come_in_parts() -> None:
 def test_a_thousand_cells() -> None:
     weights = (0.0, 0.25, 0.5, 0.75, 1.0)
     columns = [Column(f"w{w:g}", f"λ = {w:g}", {"weight": w}) for w in weights]
-    table = Layout("Many", "corpus.language", columns, Published({}), "no speech")
+    table = Table("table1", "Many", "corpus.language", columns, CER, data="no speech", notes=["A note."])
     places = [(f"l{i:03d}", "pretrained", weight, 1) for i in range(200) for weight in weights]
     cells = {place: finished(float(i)) for i, place in enumerate(places)}
-    wide = some(cells, table)
+    wide = some(cells, Layout([table]))
     assert len(markdown(wide).splitlines()) == 200 + 7
-    assert FORMS["csv"](wide).splitlines()[-1].startswith("l199,,,,,,995.0,996.0,997.0,998.0,999.0,")
+    assert FORMS["csv"](wide).splitlines()[-1].startswith("l199,995.0,996.0,997.0,998.0,999.0,")
+
+
+METHODS = [
+    Row("none", "no teacher", {"weight": 0.0}),
+    Row("half", "λ = 0.5", {"weight": 0.5}),
+    Row("others", "Others et al.", None),
+    Row("best", "best λ", choice=Choice(["none", "half"], Value("valid/error"))),
+]
+SETS = [
+    Column("clean", "clean", value=Value("clean/error")),
+    Column("other", "other", value=Value("other/error")),
+    Column("size", "parameters", value=Value("size", unit="M", digits=1, better=None)),
+    Column("speed", "speed", value=Value("speed", unit="×", digits=1, better="larger")),
+]
+PEERS = Published({"none": {"clean": 4.0, "other": "×"}, "others": {"clean": 3.5, "size": 94.7}})
+
+
+def by_sets() -> Table:
+    """A table whose rows are methods and whose columns are test sets and other numbers."""
+    return Table("methods", "Methods", METHODS, SETS, Value("clean/error"), PEERS, compared="rows", baseline="none")
+
+
+def results(*given: Mapping[str, float]) -> dict[tuple[str, str, float, int], Result | None]:
+    """Of no teacher and λ = 0.5 in turn, each pair of another seed."""
+    places = [("cs", "pretrained", (0.0, 0.5)[i % 2], 1 + i // 2) for i in range(len(given))]
+    return {place: Result("finished", metrics) for place, metrics in zip(places, given, strict=True)}
+
+
+NONE = {"clean/error": 5.0, "other/error": 9.0, "size": 3.0, "speed": 1.0, "valid/error": 7.0}
+HALF = {"clean/error": 6.0, "other/error": 8.0, "size": 3.0, "speed": 2.0, "valid/error": 6.5}
+
+
+def test_columns_are_test_sets_and_rows_are_methods() -> None:
+    table = some(results(NONE, HALF), Layout([by_sets()]))
+    assert [line for line in markdown(table).splitlines() if line.startswith("|")] == [
+        "|  |  | clean | other | parameters | speed | comparable? |",
+        "| --- | --- | ---: | ---: | ---: | ---: | --- |",
+        "| no teacher | ours | **5.00** | 9.00 | 3.0 | 1.0 |  |",
+        "|  | paper | 4.00 (+1.00) | × |  |  | yes |",
+        "| λ = 0.5 | ours | 6.00 | **8.00** | 3.0 | **2.0** |  |",
+        "| Others et al. | paper | **3.50** |  | 94.7 |  | yes |",
+        "| best λ | ours | 6.00 | **8.00** | 3.0 | **2.0** |  |",
+    ], "the best of a column, of ours and of the paper's; none is the best of plain numbers"
+    assert table.notes[-2:] == ("best λ: λ = 0.5.", "The best is chosen by valid error.")
+    rows = list(csv.DictReader(io.StringIO(FORMS["csv"](table))))
+    assert [row["clean"] for row in rows] == ["5.0", "6.0", "", "6.0"]
+    assert [row["paper_other"] for row in rows] == ["×", "", "", ""]
+    for form in FORMS.values():
+        assert form(table)
+    console = Console(width=80, record=True)
+    show(table, console)
+    assert "Others et al." in console.export_text()
+
+
+def test_the_larger_of_what_should_be_large_is_chosen() -> None:
+    rows = [*METHODS[:2], Row("best", "fastest", choice=Choice(["none", "half"], SETS[3].value or CER))]
+    table = some(results(NONE, HALF), Layout([replace(by_sets(), rows=rows)]))
+    assert "fastest: λ = 0.5." in table.notes
+
+
+def test_what_did_not_converge_is_told() -> None:
+    wrong = HALF | {"converged": 0.0}
+    few, most = (some(results(NONE, HALF, NONE, wrong, *more), Layout([by_sets()])) for more in ((), (NONE, wrong)))
+    assert markdown(few).splitlines()[6].startswith("| λ = 0.5 | ours | 6.00 (× 1 of 2) | **8.00** (× 1 of 2) |")
+    assert markdown(most).splitlines()[6].startswith("| λ = 0.5 | ours | × (× 2 of 3) | × (× 2 of 3) |")
+    assert list(csv.DictReader(io.StringIO(FORMS["csv"](most))))[1]["clean"] == "×"
+    (row,) = [row for row in most.rows if row.name == "best"]
+    assert row.lines[0].entries[0].value == 5.0, "what did not converge is not chosen"
+
+
+def test_a_value_that_no_result_has_is_named() -> None:
+    table = some(results({"clean/error": 5.0}, HALF), Layout([by_sets()]))
+    assert "| no teacher | ours | **5.00** | no other/error | no size |" in markdown(table)
+
+
+def test_a_study_without_the_trials_of_a_table_does_not_show_it() -> None:
+    first = replace(by_sets(), name="first", rows=METHODS[:1])
+    trials = [StoredTrial.of("a", {"label": "a", "fields": fields("cs", "pretrained", 0.0, 1)})]
+    ledger = Ledger(Storage.at("memory://nowhere"))
+    for where, names in (({"weight": 2.0}, ["first"]), ({"weight": 0.0}, ["first", "second"])):
+        rows = [METHODS[2], Row("only", "only", where)]
+        second = replace(by_sets(), name="second", rows=rows, baseline=None)
+        study = Study(ledger, Submission("some", Layout([first, second]), "", ()), tuple(trials), {})
+        assert [sheet.name for sheet in shown(study)] == names
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"baseline": "clean"}, "`baseline` must be a row, one of none, half, others, best, but is 'clean'"),
+        ({"contrasts": [("half", "third")]}, "`contrasts` must be of rows, .* but has 'third'"),
+        ({"rows": "corpus.language"}, "`rows` of methods must be listed where they are compared, but is a field"),
+        ({"columns": [*SETS, SETS[0]]}, "A column of methods must have a name of its own, but two are called 'clean'"),
+        ({"rows": [*METHODS, METHODS[0]]}, "A row of methods must have a name of its own, but two are called 'none'"),
+        (
+            {"rows": [*METHODS, Row("speed", "", value=CER)]},
+            "A cell of methods must have one value, but rows and columns have one each",
+        ),
+    ],
+)
+def test_a_table_that_cannot_be_is_one_sentence(changes: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        replace(by_sets(), **changes)

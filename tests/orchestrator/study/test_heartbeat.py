@@ -8,8 +8,11 @@ from rich.console import Console
 
 from orchestrator.study import heartbeat
 from orchestrator.study.heartbeat import SteadyNarrator
+from orchestrator.study.layout import Layout
 from orchestrator.study.ledger import Result
 from orchestrator.study.sweep import Sweep
+from orchestrator.study.table import Column, Table
+from orchestrator.study.value import Value
 
 
 @pytest.fixture
@@ -18,13 +21,14 @@ def output(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     return io.StringIO()
 
 
-def narrator(output: io.StringIO, trials: int) -> SteadyNarrator:
-    return SteadyNarrator(Console(file=output), "cer", trials, 0)
+def narrator(output: io.StringIO, toys: Sweep) -> SteadyNarrator:
+    layout = Layout([Table("table1", "Toys", "language", [Column("w0", "λ = 0")], Value("test/cer"))])
+    return SteadyNarrator(Console(file=output), toys, layout, len(toys.trials), 0)
 
 
 def test_a_line_says_what_trains_while_nothing_else_is_said(output: io.StringIO, toys: Sweep) -> None:
     first, second, *_ = toys.trials
-    with narrator(output, 2) as told:
+    with narrator(output, toys) as told:
         told.preparing(second)
         told.started(first)
         told.reported(first, {"step": 4.0})
@@ -43,7 +47,7 @@ def test_a_line_says_what_trains_while_nothing_else_is_said(output: io.StringIO,
 
 
 def test_a_line_names_a_few_and_counts_the_others(output: io.StringIO, toys: Sweep) -> None:
-    with narrator(output, len(toys.trials)) as told:
+    with narrator(output, toys) as told:
         for trial in toys.trials:
             told.preparing(trial)
         told.reported(toys.trials[-1], {"step": 4.0})

@@ -10,7 +10,7 @@ from orchestrator.study.sweep import Sweep, Trial, grid
 from tests.toy.recipe import Toy
 
 RESULTS = [
-    Result("finished", {"step": 8.0, "test_cer": 1.5}, seconds=2.5, gpu_hours=0.25, attempts=3),
+    Result("finished", {"step": 8.0, "test/cer": 1.5}, seconds=2.5, gpu_hours=0.25, attempts=3),
     Result("stopped", {"step": 4.0}, reason="worse than others"),
     Result("failed", reason="ZeroDivisionError: »ž«"),
 ]
@@ -72,7 +72,7 @@ def test_a_finished_trial_needs_no_checkpoints(ledger: Ledger, toys: Sweep, tmp_
 def test_a_history_comes_back_and_says_what_a_trial_took(ledger: Ledger) -> None:
     history = History([Attempt("2026-01-01T00:00:00+00:00", "a", gpus=2, seconds=1800, versions={"ray": "2.60"})])
     history.attempts.append(Attempt("2026-01-02T00:00:00+00:00", "b", gpus=1, seconds=3600, commit="abc"))
-    history.add({"valid_cer": 12.5}, step=2, time=1.5)
+    history.add({"valid/cer": 12.5}, step=2, time=1.5)
     assert ledger.history("a") == History()
     ledger.trial("a").write("history.json", history.dump())
     assert ledger.history("a") == history
@@ -84,11 +84,11 @@ def test_a_report_is_in_the_history_once() -> None:
     history = History()
     history.add({"loss": 1.0}, step=2, time=1.0)
     history.add({"loss": 1.0}, step=2, time=2.0)  # after a resume from before it
-    history.add({"test_cer": 3.0}, step=2, time=3.0)  # another, of the same step
+    history.add({"test/cer": 3.0}, step=2, time=3.0)  # another, of the same step
     history.add({"loss": 0.5}, step=4, time=4.0)
     assert history.reports == [
         {"loss": 1.0, "step": 2, "time": 1.0},
-        {"test_cer": 3.0, "step": 2, "time": 3.0},
+        {"test/cer": 3.0, "step": 2, "time": 3.0},
         {"loss": 0.5, "step": 4, "time": 4.0},
     ]
 

@@ -49,8 +49,8 @@ def test_attempts_are_counted_and_their_time_is_added(
     assert found is not None
     assert (found / "state.txt").read_text() == "two"
     now[0] += 3600
-    result = second.finish({"test_cer": 5.0})
-    assert result == Result("finished", {"test_cer": 5.0}, seconds=5400, gpu_hours=2, attempts=2)
+    result = second.finish({"test/cer": 5.0})
+    assert result == Result("finished", {"test/cer": 5.0}, seconds=5400, gpu_hours=2, attempts=2)
     assert ledger.result("a") == result
     assert [a.seconds for a in ledger.history("a").attempts] == [1800, 3600]
 
@@ -140,7 +140,7 @@ def test_who_has_lost_the_study_writes_nothing_more(ledger: Ledger, told: Told, 
     with pytest.raises(Superseded, match="Another submitter has taken the study over"):
         run.report({"loss": 0.5}, step=4, checkpoint=state(tmp_path, "four"))
     with pytest.raises(Superseded):
-        run.finish({"test_cer": 1.0})
+        run.finish({"test/cer": 1.0})
     assert ledger.trial("a").read("history.json") == before
     assert ledger.trial("a").names() == ["history.json"]
 
@@ -149,7 +149,7 @@ def test_only_the_first_worker_writes(ledger: Ledger, told: Told, tmp_path: Path
     run = start(ledger, Lease(ledger.storage), told, rank=1)
     run.report({"loss": 1.0}, step=2, checkpoint=state(tmp_path, "two"))
     run.keep(state(tmp_path, "two") / "state.txt")
-    run.finish({"test_cer": 1.0})
+    run.finish({"test/cer": 1.0})
     assert ledger.trial("a").names() == []
     assert told == [{"loss": 1.0, "step": 2}]
 

@@ -3,27 +3,28 @@ from pathlib import Path
 from orchestrator.study.ledger import Ledger, Result
 from orchestrator.study.storage import Storage
 from orchestrator.study.stored_study import Study, Submission
-from sweeps.commonvoice20 import Options, plan
+from sweeps.commonvoice20 import Options
+from sweeps.commonvoice20 import study as commonvoice20
 from trainables import testing
 
 
 def submit(options: Options, storage: Storage, cer: float) -> Study:
     """A study whose missing trials all end with this rate."""
-    sweep, layout, notes = plan(options)
+    sweep, layout = commonvoice20(options)
     ledger = Ledger.of(storage, sweep)
     ledger.open(sweep)
-    Submission.of(sweep, layout, notes, "the command").write(ledger.storage)
+    Submission.of(sweep, layout, "the command").write(ledger.storage)
     found = ledger.results([trial.signature for trial in sweep.trials])
     for trial in sweep.trials:
         if trial.signature not in found:
             ledger.begin(trial)
-            ledger.finish(trial.signature, Result("finished", {"test_cer": cer}))
+            ledger.finish(trial.signature, Result("finished", {"test/cer": cer}))
     return Study.read(ledger)
 
 
 def rates(study: Study, language: str) -> list[float]:
     return [
-        study.results[t.signature].metrics["test_cer"] for t in study.trials if t.fields["corpus.language"] == language
+        study.results[t.signature].metrics["test/cer"] for t in study.trials if t.fields["corpus.language"] == language
     ]
 
 

@@ -19,7 +19,7 @@ from orchestrator.tracking import tracker as tracking
 from orchestrator.tracking.tracker import Tracker, chosen_uri, default_uri
 from tests.toy.recipe import Toy
 
-FINISHED = Result("finished", {"test_cer": 12.5}, seconds=3.0, gpu_hours=0.5, attempts=2)
+FINISHED = Result("finished", {"test/cer": 12.5}, seconds=3.0, gpu_hours=0.5, attempts=2)
 STEPS = (2, 4, 6, 8)
 
 
@@ -68,7 +68,7 @@ def run(ledger: Ledger, toys: Sweep, lease: Lease, tmp_path: Path) -> Callable[[
         stored = StoredRun(ledger, trial.signature, attempt=here, rank=0, lease=lease, told=lambda _: None)
         for step in STEPS:
             if step <= upto:
-                stored.report({"valid_cer": 50 + step, "loss": 1 / step}, step=step)
+                stored.report({"valid/cer": 50 + step, "loss": 1 / step}, step=step)
         for name in ("utterances.parquet", "student.safetensors"):
             (tmp_path / name).write_text(name)
             stored.keep(tmp_path / name)
@@ -131,7 +131,7 @@ def test_one_parent_and_a_child_per_trial_however_often(
     assert parent.data.tags["mlflow.source.git.commit"]
     assert artifacts(uri, parent) == ["figures", "table1.md"]
     child = children[toys.trials[1].signature]
-    assert curve(uri, child, "valid_cer") == CURVE
+    assert curve(uri, child, "valid/cer") == CURVE
     assert curve(uri, child, "gpu_hours") == [(8, 0.5)]
     assert {k: child.data.metrics[k] for k in ("trial_seconds", "attempts")} == {"trial_seconds": 3, "attempts": 2}
     assert (child.data.params["language"], child.data.params["weight"]) == ("cs", "0.5")
@@ -175,7 +175,7 @@ def test_what_comes_while_mlflow_is_away_is_recorded_later(
     recording.ended(trial, FINISHED)
     recording.close(status="FINISHED")
     parent, children = runs(uri)
-    assert curve(uri, children[trial.signature], "valid_cer") == CURVE
+    assert curve(uri, children[trial.signature], "valid/cer") == CURVE
     assert {parent.info.status, children[trial.signature].info.status} == {"FINISHED"}
     assert [text.partition(";")[0] for text in told] == ["MLflow does not answer", "MLflow answers again."]
     assert told[0].partition("recorded later: ")[2] in str(error)
@@ -198,7 +198,7 @@ def test_a_report_whose_delivery_was_not_noted_is_there_once(
     recording.reported(trial, {"step": 8})
     recording.close(status="FINISHED")
     assert times[0] == 3
-    assert curve(uri, runs(uri)[1][trial.signature], "valid_cer") == CURVE
+    assert curve(uri, runs(uri)[1][trial.signature], "valid/cer") == CURVE
 
 
 def test_who_does_not_wait_is_told_what_is_missing_and_records_it_later(
@@ -217,7 +217,7 @@ def test_who_does_not_wait_is_told_what_is_missing_and_records_it_later(
     recording.ended(trial, FINISHED)
     recording.close(status="FINISHED")
     parent, children = runs(uri)
-    assert curve(uri, children[trial.signature], "valid_cer") == CURVE
+    assert curve(uri, children[trial.signature], "valid/cer") == CURVE
     assert {parent.info.status, children[trial.signature].info.status} == {"FINISHED"}
 
 
@@ -238,7 +238,7 @@ def test_a_file_that_the_server_refuses_blocks_nothing_else(
         recording.close(status="FINISHED")
     parent, children = runs(uri)
     assert parent.info.status == "FINISHED"
-    assert curve(uri, children[trial.signature], "valid_cer") == CURVE
+    assert curve(uri, children[trial.signature], "valid/cer") == CURVE
     assert told == []
 
 
@@ -266,10 +266,10 @@ def test_a_study_that_begins_anew_does_not_inherit_the_curves_of_the_old(
         recording.ended(trial, FINISHED)
         recording.close(status="FINISHED")
     (old,) = superseded(uri)
-    assert curve(uri, old, "valid_cer") == CURVE
+    assert curve(uri, old, "valid/cer") == CURVE
     assert (old.info.run_name, old.info.status) == ("cs 0 (superseded)", "FINISHED")
     child = runs(uri)[1][trial.signature]
-    assert curve(uri, child, "valid_cer") == ([] if "no report" in lost else CURVE[:2])
+    assert curve(uri, child, "valid/cer") == ([] if "no report" in lost else CURVE[:2])
     assert (child.info.run_name, child.info.status) == ("cs 0", "FINISHED")
 
 
@@ -299,7 +299,7 @@ def test_a_run_is_superseded_once_however_often_mlflow_is_away(
     recording.close(status="FINISHED")
     assert len(superseded(uri)) == 1
     assert len(runs(uri)[1]) == 2
-    assert curve(uri, runs(uri)[1][trial.signature], "valid_cer") == CURVE[:2]
+    assert curve(uri, runs(uri)[1][trial.signature], "valid/cer") == CURVE[:2]
 
 
 def test_what_mlflow_refuses_blocks_nothing_else(
@@ -323,7 +323,7 @@ def test_what_mlflow_refuses_blocks_nothing_else(
         recording.close(status="FINISHED")
     parent, children = runs(uri)
     assert parent.info.status == "FINISHED"
-    assert curve(uri, children[second.signature], "valid_cer") == CURVE
+    assert curve(uri, children[second.signature], "valid/cer") == CURVE
     assert children[second.signature].info.status == "FINISHED"
 
 
@@ -351,7 +351,7 @@ def test_a_failed_trial_says_why_and_may_finish_later(
     child = again[trial.signature]
     assert [parent.info.status, child.info.status] == ["FINISHED", "FINISHED"]
     assert (child.data.tags["l2s.status"], child.data.tags.get("l2s.reason", "")) == ("finished", "")
-    assert curve(uri, child, "valid_cer") == CURVE
+    assert curve(uri, child, "valid/cer") == CURVE
 
 
 def test_what_no_database_takes_is_recorded_as_escapes(uri: str, toys: Sweep, ledger: Ledger) -> None:
