@@ -27,6 +27,7 @@ from orchestrator.results.statistics import REPLICATIONS, interval
 from orchestrator.study.ledger import FORMAT, Ledger, Result
 from orchestrator.study.storage import Storage
 from orchestrator.study.sweep import Trial, grid, load
+from orchestrator.study.value import Value
 from orchestrator.tracking.model_registry import register
 from orchestrator.tracking.tracker import chosen_uri
 from trainables.config import explain
@@ -223,10 +224,8 @@ def _export(ledger: Ledger, signature: str, recipe: Recipe, result: Result, fold
 def _rates(ledger: Ledger, signature: str) -> tuple[list[Rate], str]:
     """The trial's error rates, from the utterances that it kept, and a sentence on their intervals."""
     found = counts(ledger, signature)
-    rates = [
-        Rate(name.rpartition("/")[0], name.rpartition("/")[2], one.rate, interval(one), one.errors.size)
-        for name, one in found.items()
-    ]
+    values = [(Value(name), one) for name, one in found.items()]
+    rates = [Rate(value.set, value.metric, one.rate, interval(one), one.errors.size) for value, one in values]
     unit = next((one.unit for one in found.values()), "utterance")
     return rates, (
         f"Intervals: bootstrap of Bisani and Ney (2004), {REPLICATIONS} replications, blocks by {unit}, "
