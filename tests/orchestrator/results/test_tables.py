@@ -421,4 +421,4 @@ def test_a_study_without_the_trials_of_a_table_does_not_show_it() -> None:
 )
 def test_a_table_that_cannot_be_is_one_sentence(changes: dict[str, object], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        replace(by_sets(), **changes)  # pyright: ignore[reportArgumentType]
+        replace(by_sets(), **changes)
