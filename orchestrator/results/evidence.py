@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from pyarrow import compute
 
 from orchestrator.results.statistics import (
     REPLICATIONS,
@@ -23,7 +22,7 @@ from orchestrator.results.statistics import (
     holm,
     over_seeds,
 )
-from orchestrator.results.utterances import utterances
+from orchestrator.results.utterances import of_set, utterances
 from orchestrator.study.ledger import Ledger, Result
 from orchestrator.study.storage import AT_ONCE
 from orchestrator.study.sweep import AnyTrial
@@ -209,7 +208,7 @@ def _read(ledger: Ledger, signature: str, values: Collection[Value]) -> dict[str
 
 
 def _count(table: pa.Table, value: Value) -> Kept | None:
-    table = table.filter(compute.call_function("equal", [table["test_set"], value.set]))
+    table = of_set(table, value.set)
     if f"{value.metric}_errors" not in table.column_names or not table.num_rows:
         return None
     ids, speakers, references = (

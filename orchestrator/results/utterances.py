@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-from pyarrow import compute, parquet
+from pyarrow import parquet
 
 from orchestrator.redaction import first_line
 from orchestrator.study.ledger import Ledger
@@ -42,10 +42,15 @@ def utterances(
     if "test_set" not in has:
         table = _brought_up(table)
     if test_set is not None:
-        table = table.filter(compute.call_function("equal", [table["test_set"], test_set]))
+        table = of_set(table, test_set)
     # A corpus may have a clip twice; the sort is stable, and they stand in the order of the split.
     table = table.sort_by([("id", "ascending"), ("reference", "ascending")])
     return table if columns is None else table.select([name for name in columns if name in table.column_names])
+
+
+def of_set(table: pa.Table, test_set: str) -> pa.Table:
+    """The utterances of one test set."""
+    return table.filter(pa.array([name == test_set for name in table["test_set"].to_pylist()], pa.bool_()))
 
 
 def _former(columns: Sequence[str]) -> list[str]:

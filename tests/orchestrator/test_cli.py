@@ -11,6 +11,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,11 @@ from pyarrow import fs
 
 from orchestrator.cli import main
 from orchestrator.results import publish
+from orchestrator.study.layout import Layout
 from orchestrator.study.lease import Lease
 from orchestrator.study.storage import Storage
+from orchestrator.study.sweep import Sweep
+from orchestrator.study.value import Value
 from orchestrator.tracking import tracker as tracking
 from tests.toy.recipe import Toy
 from tests.toy.sweep import Options
@@ -278,6 +282,35 @@ def test_a_recipe_that_no_worker_could_import(
     refused([], "A recipe must be in a module that workers can import, but Toy is in the script itself", capsys)
     assert list(tmp_path.iterdir()) == []
     assert study("--local", "--languages", "cs", "--weights", "0", "--plan") == 0
+
+
+@pytest.mark.parametrize("more", [[], ["--plan"]], ids=["run", "plan"])
+def test_tables_that_cannot_be(more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Refused before anything is trained or written."""
+
+    def unreported(options: Options) -> tuple[Sweep, Layout]:
+        """A table of a value that the recipe does not have."""
+        sweep, layout = toys(options)
+        return sweep, replace(layout, tables=[replace(layout.tables[0], value=Value("test/per"))])
+
+    def unjudged(options: Options) -> tuple[Sweep, Layout]:
+        """Nothing that a scheduler could go by."""
+        sweep, layout = toys(options)
+        return replace(sweep, metric=None), layout
+
+    for made, arguments, sentence in (
+        (
+            unreported,
+            [],
+            "A value must be one that the recipes report, test/cer, valid/cer, but table1 has 'test/per'.",
+        ),
+        (unjudged, ["--scheduler", "asha"], "The sweep must name the `metric` that `scheduler` asha goes by, but"),
+    ):
+        assert main(Options, made, explain, ["--local", *arguments, *more]) == 2
+        told = capsys.readouterr().err
+        assert told.startswith(sentence)
+        assert told.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("more", [[], ["--plan"]], ids=["run", "plan"])

@@ -93,6 +93,22 @@ def test_a_report_is_in_the_history_once() -> None:
     ]
 
 
+def test_what_values_were_called_before_is_translated_when_it_is_read(ledger: Ledger) -> None:
+    reports = [
+        {"train_loss": 2.0, "train_distillation": 1.0, "valid_cer": 9.0, "best_step": 10.0, "step": 10, "time": 1.0},
+        {"test_cer": 8.0, "best_valid_cer": 9.0, "audio_seconds_per_second": 50.0, "step": 10, "time": 2.0},
+        {"train/loss": 1.5, "latest_test_x": 1.0, "step": 20, "time": 3.0},
+    ]
+    ledger.trial("a").write("history.json", json.dumps({"attempts": [], "reports": reports}))
+    assert ledger.history("a").reports == [
+        {"train/loss": 2.0, "train/distillation": 1.0, "valid/cer": 9.0, "best_step": 10.0, "step": 10, "time": 1.0},
+        {"test/cer": 8.0, "valid/cer": 9.0, "audio_seconds_per_second": 50.0, "step": 10, "time": 2.0},
+        {"train/loss": 1.5, "latest_test_x": 1.0, "step": 20, "time": 3.0},
+    ]
+    ledger.trial("a").write("result.json", json.dumps({"status": "finished", "metrics": reports[1]}))
+    assert ledger.results(["a"])["a"].metrics == ledger.history("a").reports[1]
+
+
 def test_looking_at_a_study_changes_nothing(toys: Sweep, tmp_path: Path) -> None:
     storage = Storage.at(str(tmp_path / "runs"))
     Ledger.of(storage, toys).results([t.signature for t in toys.trials])
