@@ -35,4 +35,4 @@ def test_waiting_is_the_time_until_a_batch_is_there(monkeypatch: pytest.MonkeyPa
     assert found[0]["waiting_for_data_percent"] == 25
     seconds = 2 * float(batch.audio.lengths.sum()) / SAMPLE_RATE
     assert found[0]["audio_seconds_per_second"] == pytest.approx(seconds / 8)
-    assert found[0]["train_loss"] == 1.0
+    assert found[0]["train/loss"] == 1.0

@@ -1,4 +1,4 @@
-"""Successive halving: the worse trials of a row stop early."""
+"""Early stopping: trials that give their places to better ones."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,14 @@ from orchestrator.study.value import Value
 
 
 class RowsApart(TrialScheduler):
-    """Asynchronous successive halving within each row of the study: only the trials of one row are compared."""
+    """Asynchronous successive halving (ASHA) within each row of the study: trials of one row, and no others.
+
+    A row has rungs at a quarter and at half of a trial's steps. The first report at or beyond a rung is compared with
+    those that other trials of the row have made there so far: one that is worse than their median stops its trial.
+    Nobody waits for anybody, so the first trial at a rung always passes. Of four trials one after the other, with
+    errors of 40, 50, 30 and 45 % at a rung, 50 stops (the median was 40), and so does 45 (of 40, 50 and 30: 40).
+    One scheduler over all rows would stop the rows that are hard, and not the trials that are bad at them.
+    """
 
     def __init__(self, trials: Mapping[str, Trial], row: str, judged: Value) -> None:
         """`trials` by signature; `row` is the field that tells rows apart, `judged` the value that trials report."""
@@ -33,7 +40,7 @@ class RowsApart(TrialScheduler):
 
     @override
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        # One that is trained to its end is tested: to stop it would save next to nothing.
+        """Judges a report. A trial that is trained to its end is tested: to stop it would save next to nothing."""
         if result.get("reported/step", 0) >= self.trials[trial.config["signature"]].recipe.steps:
             return TrialScheduler.CONTINUE
         return self._of(trial).on_trial_result(tune_controller, trial, result)

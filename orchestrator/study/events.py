@@ -1,4 +1,4 @@
-"""What happens in a study, told to whoever listens: the terminal and MLflow."""
+"""Events of a study, told to whoever listens: the terminal and MLflow."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -13,13 +13,13 @@ from orchestrator.study.sweep import Sweep, Trial
 
 
 class Listener:
-    """Hears of a study's events, in the driver; overrides those that it cares for."""
+    """Someone who is told of a study's events, in the driver; a subclass overrides those that it cares for."""
 
     def noted(self, text: str) -> None:
         """Something that a person should know."""
 
     def preparing(self, trial: Trial) -> None:
-        """What the trial needs is being made."""
+        """The preparations that a trial needs are being made."""
 
     def started(self, trial: Trial) -> None:
         """A trial's processes are being started."""
@@ -35,7 +35,7 @@ class Listener:
 
 
 class Narrator(Listener):
-    """One line per event, with the value that trials are judged by, and then the value that the first table shows."""
+    """Prints a line for each event, with the value that trials are judged by, and at the end one that a table shows."""
 
     def __init__(self, console: Console, sweep: Sweep, layout: Layout, ended: int) -> None:
         self.console, self.layout, self.trials, self.done = console, layout, len(sweep.trials), ended
@@ -44,6 +44,7 @@ class Narrator(Listener):
 
     @override
     def noted(self, text: str, style: str | None = None) -> None:
+        """Prints a line with the time since the start, in minutes and seconds, without credentials."""
         minutes, seconds = divmod(int(time.monotonic() - self.begun), 60)
         line = f"{minutes:3d}:{seconds:02d}  {public(text)}"
         self.console.print(line, style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
