@@ -276,7 +276,7 @@ def test_a_study_of_several_tables_whose_rows_are_compared(tmp_path: Path, capsy
         "λ = 0.5, WER: ",
         "95 % interval",
         "difference to the baseline",
-        "ours, CER: λ = 0.5.",
+        "ours, CER: λ = 0.",
         "Note.",
         "Others et al.",
         "Methods on speech. 2 of 2 trials are finished",
