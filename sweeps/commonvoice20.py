@@ -284,7 +284,7 @@ def _distilled(weight: float) -> dict[str, object]:
 
 
 def notes(base: DistillL2S, options: CellOptions) -> list[str]:
-    """What a reader must know to read the numbers."""
+    """Sentences that a reader must know to read the numbers."""
     return [
         f"Student {Path(base.student.encoder.model).name}, teacher {Path(base.teacher.model).name}; "
         f"{base.optimisation.steps} steps.",

@@ -1,4 +1,4 @@
-"""What helps in Distill-L2S: its teacher against controls of the teacher, or its loss against other losses."""
+"""Controls of Distill-L2S: its teacher against others that know nothing, or its loss against other losses."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -57,7 +57,7 @@ class Variant:
     """One of the things that are compared: fields of the recipe other than the paper's."""
 
     name: str
-    """What its columns are called, with λ after it; `distill` are the paper's own."""
+    """Begins the names of its columns, with λ after it; `distill` are the paper's own."""
     heading: str
     meaning: str
     fields: Callable[[int], Mapping[str, Config]]

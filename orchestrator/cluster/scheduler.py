@@ -11,13 +11,14 @@ from orchestrator.study.value import Value
 
 
 class RowsApart(TrialScheduler):
-    """Asynchronous successive halving (ASHA) within each row of the study: trials of one language, say, and no others.
+    """Asynchronous successive halving (ASHA) within each row of the study: trials of one row, and no others.
+
 
     A row has rungs at a quarter and at half of a trial's steps. The first report at or beyond a rung is compared with
     those that other trials of the row have made there so far: one that is worse than their median stops its trial.
     Nobody waits for anybody, so the first trial at a rung always passes. Of four trials one after the other, with
     errors of 40, 50, 30 and 45 % at a rung, 50 stops (the median was 40), and so does 45 (of 40, 50 and 30: 40).
-    One scheduler over all rows would stop the languages that are hard, and not the trials that are bad at them.
+    One scheduler over all rows would stop the rows that are hard, and not the trials that are bad at them.
 
     Trials that others start from run to their end: they are no candidates, and what they start is not to be lost.
     """

@@ -1,1 +1,1 @@
-"""What a study shows: statistics, tables, figures and a report, made from its ledger alone."""
+"""The results of a study: statistics, tables, figures and a report, made from its ledger alone."""

@@ -40,10 +40,10 @@ CONVERGED = "converged"
 
 @dataclass(frozen=True)
 class Cell:
-    """What is known of a cell."""
+    """A cell's trials, their results, and the statistics over them."""
 
     value: Value
-    """What it shows."""
+    """The value that it shows."""
     trials: tuple[AnyTrial, ...] = ()
     """The trials that belong to it."""
     results: tuple[Result, ...] = ()
@@ -77,7 +77,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of a table's cells."""
+    """A table's cells, and the comparisons over all of its seeds."""
 
     cells: Mapping[tuple[str, str], Cell]
     """By the names of row and column: all columns with trials of their own for each row that has trials."""
@@ -264,7 +264,7 @@ def _matched(table: Table, cell: Cell, baseline: Cell, kept: KeptOf, replication
 
 
 def _pooled(cell: Cell, kept: KeptOf) -> tuple[str | None, Cell]:
-    """What a cell was tested on, and the cell with its counts."""
+    """The hash of the utterances that a cell was tested on, and the cell with its counts."""
     found = [kept[_of(cell, trial)] for trial in cell.finished if _of(cell, trial) in kept]
     if not found or len(found) < len(cell.finished) or len({one.utterances for one in found}) > 1:
         return None, cell

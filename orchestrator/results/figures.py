@@ -166,7 +166,7 @@ def family(table: Table, evidence: Evidence, other: str) -> dict[str, Cell]:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """What is drawn in this block looks like all figures."""
+    """Draw in the style of all figures within this block."""
     with matplotlib.rc_context(STYLE):
         yield
 

@@ -19,7 +19,7 @@ from orchestrator.study.ledger import Result
 from orchestrator.study.sweep import Sweep, Trial
 
 OTHER = "other"
-"""What trials stand under that are in no row or no column of the table."""
+"""The row or column of trials that are in none of the table's."""
 STYLES = {"running": "bold", "starting": "yellow", "preparing": "yellow", "failed": "red", "finished": "green"}
 
 
@@ -48,7 +48,7 @@ class Cell:
 
 
 class LiveTable(Narrator):
-    """What is queued, preparing, running, finished and failed, by row and column of the study's table.
+    """A table of what is queued, preparing, running, finished and failed, by row and column of the study's first table.
 
     A context manager: the table is on the screen while it is open. Lines of what ended scroll above it.
     """
@@ -74,6 +74,7 @@ class LiveTable(Narrator):
         headings = {column.name: column.heading for column in self.table.columns}
         for trial in sweep.trials:
             row, column = next(iter(self.table.places(trial)), (self._row(trial), ""))
+            row = self.table.label(row) if self.table.listed else row
             self.places.setdefault((row, headings.get(column, OTHER)), []).append(trial.signature)
         shown = {signature for signatures in self.places.values() for signature in signatures}
         self.needs = [trial.signature for trial in missing if trial.signature not in shown]

@@ -13,7 +13,7 @@ SHOWN = 4
 
 
 def legend(table: Table, evidence: Evidence, shown: Sequence[Cell]) -> list[str]:
-    """All of them. `shown` are the cells that stand in the table, chosen ones of other tables among them."""
+    """The notes in their order. `shown` are the cells that stand in the table, those chosen from others too."""
     lines = [*_repetitions(table, evidence), *_intervals(shown), *_without_interval(evidence)]
     family = sum(cell.adjusted is not None for cell in evidence.cells.values())
     if family:
@@ -30,7 +30,7 @@ def _repetition(table: Table) -> str:
 
 
 def _repetitions(table: Table, evidence: Evidence) -> list[str]:
-    """Which seeds the numbers are of, and which of the numbers lack some."""
+    """The seeds that the numbers are means over, and which of the numbers lack some."""
     finished = {place: cell.repetitions for place, cell in evidence.cells.items() if cell.repetitions}
     everything = sorted(set(chain(*finished.values())) - {None}, key=in_order)
     if not everything:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rendering:
-    """What a study shows; rendering the same ledger again gives the same bytes."""
+    """All files that a study shows; rendering the same ledger again gives the same bytes."""
 
     study: Study
     sheets: tuple[Sheet, ...]

@@ -22,9 +22,9 @@ class Entry:
     beside: float | None = None
     """Ours minus this."""
     cell: Cell | None = None
-    """What ours is made of."""
+    """The cell that our number comes from."""
     shows: Value | None = None
-    """What is shown here."""
+    """The value that is shown."""
     digits: int = 2
     """The decimals that are shown: as many as it was published with."""
 
@@ -70,7 +70,7 @@ class Line:
     entries: tuple[Entry, ...]
     comparable: str = ""
     size: str = ""
-    """What these numbers come from, such as `1 h, 14.9 GB`; empty where that is not known."""
+    """The data behind these numbers, such as `1 h, 14.9 GB`; empty where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,12 @@ class SheetRow:
     label: str
     group: str
     facts: tuple[Number, ...]
-    """What is said beside it, as the CSV has it."""
+    """Facts beside its numbers, as the CSV has them."""
     lines: tuple[Line, ...]
 
     @property
     def labels(self) -> list[str]:
-        """What stands before each line: the label before the first, and the size of each."""
+        """The text before each line: the label before the first, and the size of each."""
         first, *others = self.lines
         return [", ".join(filter(None, (self.label, first.size))), *(line.size for line in others)]
 
@@ -106,14 +106,14 @@ class Sheet:
     """Why ours and the paper's are not comparable."""
     data: str
     facts: tuple[str, ...] = ()
-    """Names of what is said beside the rows."""
+    """Names of the facts beside the rows."""
     key: str = "row"
-    """What the rows' names are."""
+    """The kind of the rows' names, such as a locale."""
     heading: str = ""
-    """What the rows' labels are."""
+    """Heading of the rows' labels."""
     group_heading: str = ""
     source: str = ""
-    """Stands behind what the groups are called, where they are the paper's."""
+    """Text behind the groups' names and their heading that says whose they are."""
 
     @property
     def groups(self) -> list[tuple[str, list[SheetRow]]]:

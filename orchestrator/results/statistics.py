@@ -27,11 +27,11 @@ class Counts:
     errors: NDArray[np.int64]
     """Substitutions, deletions and insertions, (utterances,)."""
     lengths: NDArray[np.int64]
-    """Of the references, (utterances,)."""
+    """Lengths of the references, (utterances,)."""
     blocks: NDArray[np.int64]
     """Which block each utterance belongs to, (utterances,): each of 0 … k-1 at least once."""
     unit: Literal["speaker", "utterance"]
-    """What a block is."""
+    """The kind of the blocks."""
 
     def __post_init__(self) -> None:
         sizes = {name: getattr(self, name).shape for name in ("errors", "lengths", "blocks")}
@@ -45,7 +45,7 @@ class Counts:
 
     @classmethod
     def pooled(cls, several: Sequence["Counts"]) -> "Counts":
-        """Those of several seeds over the same utterances, errors and lengths added.
+        """The counts of several seeds over the same utterances, errors and lengths added.
 
         Raises ValueError when the utterances or their blocks differ.
         """
@@ -73,7 +73,7 @@ class Comparison(NamedTuple):
     difference: float
     """In points; below zero is better than the baseline."""
     interval: Interval | None
-    """Of the difference; None from one block."""
+    """The interval of the difference; None from one block."""
     improvement: float
     """Share of the replications in which the cell is better than the baseline; ties count half."""
     p: float
@@ -81,10 +81,10 @@ class Comparison(NamedTuple):
 
 
 class Assessment(NamedTuple):
-    """What is known of a cell."""
+    """The statistics of a cell."""
 
     interval: Interval | None
-    """Of the rate; None from one block."""
+    """The interval of the rate; None from one block."""
     comparison: Comparison | None
 
 
@@ -92,7 +92,7 @@ class OverSeeds(NamedTuple):
     """A column against the baseline over rows and seeds."""
 
     mean: float
-    """Of the differences, in points."""
+    """Mean of the differences, in points."""
     deviation: float
     """Standard deviation of the differences, in points."""
     p: float
@@ -102,7 +102,7 @@ class OverSeeds(NamedTuple):
 
 
 def interval(counts: Counts, *, replications: int = REPLICATIONS, seed: int = 0) -> Interval | None:
-    """Of the rate, by expanded percentiles over resampled blocks; None from one block, which says nothing of others.
+    """The interval of a rate, by expanded percentiles over resampled blocks; None from one block, which says nothing.
 
     From two to five blocks it is nearly the range of what can be drawn: no percentile is wide enough.
     """

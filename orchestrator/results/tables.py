@@ -25,7 +25,7 @@ def sheets(study: Study, evidences: Mapping[str, Evidence]) -> tuple[Sheet, ...]
 
 
 def sheet(study: Study, table: Table, evidences: Mapping[str, Evidence]) -> Sheet:
-    """One of them."""
+    """One table, filled."""
     shown, head = table.shown(study.trials), table.head
     kept, choices = {audit.row: audit for audit in audits(study, table)}, _choices(study, table, shown, evidences)
     rows = _marked(table, [_row(study, table, row, kept.get(row.name), evidences, choices) for row in shown])
@@ -50,11 +50,11 @@ def sheet(study: Study, table: Table, evidences: Mapping[str, Evidence]) -> Shee
 
 @dataclass(frozen=True)
 class Chosen:
-    """What a choice came to in one cell."""
+    """The result of a choice in one cell."""
 
     entry: Entry
     what: str
-    """What was chosen, as a reader calls it."""
+    """The name of what was chosen, for a reader."""
 
 
 def _choices(
@@ -83,7 +83,7 @@ def _chosen(study: Study, table: Table, choice: Choice, other: str, evidences: M
 
 
 def _told(table: Table, choices: Mapping[tuple[str, str], Chosen]) -> list[str]:
-    """What was chosen in each row, and how."""
+    """Notes on what was chosen in each row, and how."""
     lines = []
     for row in dict.fromkeys(row for row, _ in choices):
         found = {

@@ -1,4 +1,4 @@
-"""What trials recognised: `files/utterances.parquet` of a trial, with a row per utterance of all its test sets.
+"""The transcripts of trials: `files/utterances.parquet` of a trial, with a row per utterance of all its test sets.
 
 Its columns are `id`, `speaker`, `test_set`, `reference` and `hypothesis`; for each metric `<metric>_errors` and
 `<metric>_length`, whose sums make the metric; and what else the recipe has to say.

@@ -35,8 +35,7 @@ class Listener:
 
 
 class Narrator(Listener):
-    """Prints a line for each event, with the value that trials are judged by, and at the end the one that the first
-    table shows."""
+    """Prints a line for each event, with the value that trials are judged by, and at the end one that a table shows."""
 
     def __init__(self, console: Console, sweep: Sweep, layout: Layout, trials: int, ended: int) -> None:
         """`trials` are all that count, needs among them, of which so many have `ended` before."""

@@ -26,7 +26,7 @@ class ByAxis:
     axis: str
     """The field, by dotted path."""
     label: str
-    """What the axis is called; in the columns' headings, what comes before it names the line."""
+    """Name of the axis; in the columns' headings, the text before it names the line."""
     rest: str = ""
     """The name of the line whose columns have nothing before it."""
     kind: Literal["by_axis"] = "by_axis"
@@ -40,7 +40,7 @@ class Curves:
     table: str
     value: Value
     label: str = ""
-    """What the value's axis is called; by default the value's name and unit."""
+    """Label of the vertical axis; by default the value's name and unit."""
     kind: Literal["curves"] = "curves"
 
 
@@ -99,7 +99,7 @@ class Layout:
         return next(found, None)
 
     def value(self, trial: AnyTrial) -> Value | None:
-        """What the first cell that shows a trial shows of it."""
+        """The value that the first cell with this trial shows; None where no table has it."""
         place = self.place(trial)
         return self.tables[place[0]].value_at(*place[1:]) if place else None
 

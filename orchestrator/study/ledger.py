@@ -25,7 +25,7 @@ from orchestrator.study.sweep import Sweep, Trial
 
 FORMAT = 2
 FORMER_NAME = re.compile(r"(?:best_)?(train|valid|test)_(\w+)")
-"""What values were called before they were called `<set>/<metric>`."""
+"""The form of names before they were `<set>/<metric>`: of a set, an underscore and a metric."""
 T = TypeVar("T")
 
 
@@ -36,16 +36,16 @@ def renamed(metrics: Mapping[str, float]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a trial."""
+    """The outcome of a trial."""
 
     status: Literal["finished", "stopped", "failed"]
     """`stopped` by a scheduler that gave its place to better trials."""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """Of a finished trial: what its recipe returned; of a stopped one: its last report."""
+    """The values that a finished trial's recipe returned; the last report of a stopped trial."""
     reason: str = ""
-    """Of a failed or stopped trial."""
+    """The reason why a trial failed or was stopped."""
     seconds: float = 0.0
-    """Of training and testing, over all attempts."""
+    """Seconds of training and testing, over all attempts."""
     gpu_hours: float = 0.0
     attempts: int = 1
 
@@ -67,7 +67,7 @@ class Attempt:
     hardware: str = ""
     workers: int = 1
     gpus: float = 0.0
-    """Of all workers together."""
+    """GPUs of all workers together."""
     versions: dict[str, str] = field(default_factory=dict)
     commit: str = ""
     seconds: float = 0.0
@@ -90,12 +90,12 @@ class History:
 
     @property
     def seconds(self) -> float:
-        """Of all attempts."""
+        """Seconds of all attempts together."""
         return sum(attempt.seconds for attempt in self.attempts)
 
     @property
     def gpu_hours(self) -> float:
-        """Of all attempts."""
+        """GPU hours of all attempts together."""
         return sum(attempt.seconds * attempt.gpus for attempt in self.attempts) / 3600
 
     def dump(self) -> str:
@@ -135,7 +135,7 @@ class Ledger:
         return ledger
 
     def check(self, text: str) -> dict[str, Any]:
-        """What the text of a `study.json` says.
+        """The content of a `study.json`, from its text.
 
         Raises ValueError when it is damaged, or when another version wrote it.
         """
@@ -176,14 +176,14 @@ class Ledger:
         self.trial(trial.signature).write("recipe.json", json.dumps(trial.describe(), indent=1, ensure_ascii=False))
 
     def description(self, signature: str) -> dict[str, Any]:
-        """What `begin` wrote down, from which the recipe is made again.
+        """The description that `begin` wrote down, from which the recipe is made again.
 
         Raises ValueError when it is damaged or not there.
         """
         return whole(self.trial(signature) / "recipe.json", json.loads, self.trial(signature).read("recipe.json") or "")
 
     def begun(self, signatures: Sequence[str]) -> set[str]:
-        """Those trials that have a checkpoint to go on from."""
+        """Signatures of the trials that have a checkpoint to go on from."""
         with ThreadPoolExecutor(AT_ONCE) as pool:  # one request each, or more
             steps = pool.map(lambda signature: self.checkpoints(signature).steps(), signatures)
             return {signature for signature, found in zip(signatures, steps, strict=True) if found}
@@ -196,13 +196,13 @@ class Ledger:
             self.trial(signature).delete("checkpoints")
 
     def results(self, signatures: Sequence[str]) -> dict[str, Result]:
-        """What came of those trials of which anything came yet."""
+        """Results so far, by signature: of trials that are finished, stopped or failed."""
         texts = (self.storage / "trials").read_all([f"{signature}/result.json" for signature in signatures])
         found = {s: text for s, text in zip(signatures, texts, strict=True) if text}
         return {s: whole(self.trial(s) / "result.json", Result.load, text) for s, text in found.items()}
 
     def result(self, signature: str) -> Result | None:
-        """What came of one trial, if anything yet."""
+        """The result of one trial, if it has one."""
         return self.results([signature]).get(signature)
 
     def history(self, signature: str) -> History:
@@ -236,7 +236,7 @@ REMEDY = "delete it and give the study's command again, which makes what is miss
 
 
 def whole(file: Storage, load: Callable[[str], T], text: str) -> T:
-    """What `load` makes of a file's text.
+    """A file's content, made of its text by `load`.
 
     Raises ValueError, naming the file, when that is not what this program wrote.
     """

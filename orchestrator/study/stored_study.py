@@ -23,7 +23,7 @@ from orchestrator.study.sweep import StoredTrial, Sweep
 
 FILE = "layout.json"
 AUDIT = "files/audit.json"
-"""What a recipe has to say of its data, in the folder of a trial that has kept it."""
+"""The audit of a recipe's data, in the folder of a trial that has kept one."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Submission:
     name: str
     layout: Layout
     command: str
-    """What makes the study again: a line for each submission that was not the same as one before."""
+    """Command lines that make the study again: one for each submission that was not the same as one before."""
     trials: tuple[StoredTrial, ...]
     """The trials that were asked for, with those of their fields that tell them apart."""
     replaced: tuple[str, ...] = ()
@@ -112,8 +112,8 @@ class Study:
     ledger: Ledger
     submission: Submission
     trials: tuple[StoredTrial, ...]
-    """Those that were asked for last, and earlier ones that none of them replaces, in an order that does not depend on
-    when they were run."""
+    """The trials that were asked for last, and earlier ones that none of them replaces, in the order of the tables,
+    whenever they were run."""
     results: Mapping[str, Result]
 
     @classmethod
@@ -132,7 +132,7 @@ class Study:
 
     @classmethod
     def read(cls, ledger: Ledger) -> "Study":
-        """What the ledger has now.
+        """The study as the ledger has it now.
 
         Raises ValueError when it has no `layout.json`, or a damaged file.
         """
@@ -168,7 +168,7 @@ class Study:
 
 
 def _trials(ledger: Ledger, submission: Submission) -> list[StoredTrial]:
-    """Those that the ledger describes or the submission asks for, in the order of the tables whoever ran first."""
+    """Trials that the ledger describes or the submission asks for, in the order of the tables whoever ran first."""
     asked = {trial.signature: trial for trial in submission.trials}
     described = {trial.signature: trial for trial in _described(ledger)}
     found = [

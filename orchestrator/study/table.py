@@ -25,7 +25,7 @@ class Published:
 
     rows: Mapping[str, Mapping[str, Number]] = field(default_factory=dict)
     key: str = "row"
-    """What the rows' names are, such as the code of a locale."""
+    """The kind of the rows' names, such as the code of a locale; heads their column in the CSV."""
 
     @classmethod
     def read(cls, path: Path) -> "Published":
@@ -36,7 +36,7 @@ class Published:
         return cls({row: dict(zip(names, map(_number, values), strict=True)) for row, *values in rows}, key)
 
     def fact(self, row: str, name: str) -> Number:
-        """What it says of a row in a column; None of a row or in a column that it does not have."""
+        """The entry of a row in a column; None of a row or in a column that it does not have."""
         return self.rows.get(row, {}).get(name)
 
     def number(self, row: str, column: str) -> float | None:
@@ -66,11 +66,10 @@ class Choice:
     among: Sequence[str]
     """Names of the columns, or of the rows where those are compared with each other."""
     by: Value
-    """What the choice is made by: the mean over the finished trials of each."""
+    """The value that the choice is made by, as a mean over the finished trials of each."""
     note: str = ""
-    """What is said of the choice under the table. It must be there where the choice is made by a value of another set
-    than the one that trials are judged by while they train: such a choice is optimistic, and the paper must have made
-    it."""
+    """A sentence on the choice under the table. It must be there where the choice is made by a value of another set
+    than that of the one that trials are judged by: such a choice is optimistic, and the paper must have made it."""
     table: str = ""
     """Name of the table that has them; by default the choice's own."""
 
@@ -82,11 +81,11 @@ class Column:
     name: str
     """Names it in files, and among the published numbers."""
     heading: str
-    """What a reader sees; a line end in it is a space where there is room."""
+    """The column's name for a reader; a line end in it is a space where there is room."""
     where: Mapping[str, Any] | None = field(default_factory=dict)
-    """Of several values in a list, any. None for what has been published and is not measured here."""
+    """A list stands for any of its values. None for a column that has been published and is not measured here."""
     value: Value | None = None
-    """What its cells show, where that is not the table's value: a test set of its own, or a number of its own."""
+    """The value of its cells, where that is not the table's: a test set of its own, or a number of its own."""
     choice: Choice | None = None
     """Instead of trials: the best of others."""
 
@@ -125,18 +124,18 @@ class Fact:
 
 @dataclass(frozen=True)
 class Head:
-    """What stands before a row's numbers; facts are meant by their names."""
+    """The text before a row's numbers; facts are meant by their names."""
 
     facts: Sequence[Fact] = ()
     label: str = ""
     """The published fact that a row is called by."""
     heading: str = ""
-    """What the labels are, for a reader."""
+    """Heading of the labels; by default the field that rows come from."""
     group: str = ""
     """The published fact that rows are grouped by."""
     group_heading: str = ""
     ours: str = ""
-    """What is said beside our numbers, with facts in braces, such as `{hours:.2f} h`; nothing where one is missing."""
+    """Text beside our numbers, with facts in braces, such as `{gigabytes:.2f} GB`; none where a fact is missing."""
     paper: str = ""
     """The same beside the paper's."""
 
@@ -154,18 +153,18 @@ class Table:
     """A table of a study, with a paper's numbers beside ours."""
 
     name: str
-    """Of its files."""
+    """Names its files."""
     title: str
     rows: str | Sequence[Row]
     """A field, by dotted path, for a row for each of its values; or the rows themselves."""
     columns: Sequence[Column]
     value: Value
-    """What its cells show."""
+    """The value that its cells show."""
     published: Published = field(default_factory=Published)
     data: str = ""
-    """What the results are on; it stands in the title and in the CSV."""
+    """The data that the results are on; it stands in the title and in the CSV."""
     compared: Literal["columns", "rows"] = "columns"
-    """What is compared with each other: the columns of each row, or the rows of each column, each in its group."""
+    """Whether the columns of each row are compared with each other, or the rows of each column, each in its group."""
     baseline: str | None = None
     """Name of the column that the others of a row are compared with; or of the row, where rows are compared."""
     contrasts: Sequence[tuple[str, str]] = ()
@@ -175,7 +174,7 @@ class Table:
     reasons: Sequence[str] = ()
     """Why our numbers are not comparable with the published ones: none means that they are."""
     notes: Sequence[str] = ()
-    """What a reader must know to read the numbers."""
+    """Sentences that a reader must know to read the numbers."""
     head: Head = field(default_factory=Head)
 
     def __post_init__(self) -> None:
@@ -221,29 +220,29 @@ class Table:
         return [row for row in self.rows if row.where is None or row.choice or row.name in found]
 
     def label(self, row: str) -> str:
-        """What a reader calls a row: its heading, the published fact that rows are called by, or its name."""
+        """A row's name for a reader: its heading, the published fact that rows are called by, or its name."""
         headings = [listed.title for listed in self.listed if listed.name == row]
         facts = [fact.published for fact in self.head.facts if fact.name == self.head.label]
         found = [*headings, *(self.published.fact(row, fact) for fact in facts), row]
         return str(next(filter(None, found)))
 
     def value_at(self, row: str, column: str) -> Value:
-        """What a cell shows."""
+        """The value that a cell shows."""
         own = [part.value for part in self.columns if part.name == column]
         own += [part.value for part in self.listed if part.name == row]
         return next((value for value in own if value), self.value)
 
     @property
     def parts(self) -> Sequence[Column]:
-        """What is compared: the columns, or the rows."""
+        """The parts that are compared: the columns, or the rows."""
         return self.columns if self.compared == "columns" else self.listed
 
     def title_of(self, name: str | None) -> str:
-        """What a reader calls one of the compared parts."""
+        """The name of one of the compared parts for a reader."""
         return next((self.label(p.name) if isinstance(p, Row) else p.title for p in self.parts if p.name == name), "")
 
     def other(self, name: str) -> str:
-        """What a reader calls a part that is not compared."""
+        """The name of a part that is not compared, for a reader."""
         titles = [column.title for column in self.columns if column.name == name and self.compared == "rows"]
         return titles[0] if titles else self.label(name)
 
@@ -261,8 +260,11 @@ class Table:
     @property
     def values(self) -> list[Value]:
         """All values that its cells show."""
-        own = [part.value for part in (*self.columns, *self.listed)]
-        return [self.value, *(value for value in own if value)] if not all(own) else [value for value in own if value]
+        own = [
+            [p.value for p in parts if p.where is not None and not p.choice] for parts in (self.columns, self.listed)
+        ]
+        common = [] if any(found and all(found) for found in own) else [self.value]
+        return [*common, *(value for found in own for value in found if value)]
 
     @property
     def paths(self) -> set[str]:

@@ -16,13 +16,13 @@ class Value:
     label: str = ""
     """The metric's name for a reader; by default the metric itself, an abbreviation in capitals."""
     unit: str = "%"
-    """What stands after the number; the difference of two numbers in percent is in points."""
+    """Stands after the number; the difference of two numbers in percent is in points."""
     digits: int = 2
     """Decimals that are shown."""
     better: Literal["smaller", "larger"] | None = "smaller"
     """None for a plain number, such as a size, of which none is the best."""
     counts: str = ""
-    """What the lengths are counted in that errors are divided by, such as characters."""
+    """The unit of the lengths that errors are divided by, such as characters."""
 
     def __post_init__(self) -> None:
         if not self.name or self.name.startswith("/") or self.name.endswith("/"):

@@ -29,7 +29,7 @@ class Audit:
     found: Mapping[str, Any]
 
     def number(self, path: str) -> float | None:
-        """What it says at a dotted path; None where it says nothing there, or no number."""
+        """The number at a dotted path; None where there is nothing, or something else."""
         found: Any = self.found
         for name in path.split("."):
             found = found.get(name) if isinstance(found, Mapping) else None

@@ -1,4 +1,4 @@
-"""What the report says of each cell of a table."""
+"""The report's part on each cell of a table."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -19,21 +19,21 @@ from orchestrator.study.value import Value
 
 @dataclass(frozen=True)
 class Detail:
-    """One cell."""
+    """Everything that the report has of one cell."""
 
     anchor: str
     heading: str
     entry: Entry
     facts: Mapping[str, str]
     shown: str
-    """Which trial the utterances are of."""
+    """Label of the trial that the utterances are from."""
     worst: list[Recognised]
     changed: list[Recognised]
     confusions: list[Confusion]
     confused: str
-    """What stands for what in them: `characters`, or nothing where whole utterances do."""
+    """The things that are confused: `characters`, or empty where they are whole utterances."""
     counts: str
-    """What the errors are counted in."""
+    """The unit of the lengths that errors are counted over, such as characters."""
     recipe: str
     """Its fields as JSON."""
 

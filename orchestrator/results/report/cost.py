@@ -1,4 +1,4 @@
-"""What a study has cost."""
+"""The cost of a study: hours, GPU hours, and how fast it went."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

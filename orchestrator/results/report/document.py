@@ -17,7 +17,7 @@ CATEGORIES = {
     "M": "marks", "N": "numbers", "P": "punctuation", "S": "symbols", "L": "letters", "Z": "separators",
     "C": "controls",
 }  # fmt: skip
-"""What Unicode's categories are called, by their first letter."""
+"""Names of Unicode's categories, by their first letter."""
 
 LEARNING = "learning curves of its trials."
 
@@ -37,7 +37,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """What the report says of a row of a table."""
+    """The report's section on a row of a table."""
 
     anchor: str
     row: SheetRow

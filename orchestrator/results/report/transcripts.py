@@ -1,4 +1,4 @@
-"""What a trial recognised, as a reader can see it: the worst utterances, the most changed ones, and the confusions."""
+"""A trial's transcripts as a reader can see them: the worst utterances, the most changed ones, the confusions."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,7 +37,7 @@ class Recognised:
 
 
 class Confusion(NamedTuple):
-    """What was recognised for what; empty for nothing."""
+    """A piece of the reference and what was recognised instead, and how often; empty for nothing."""
 
     reference: str
     hypothesis: str
@@ -49,7 +49,7 @@ class Transcripts:
     """A test set as one trial recognised it, and the errors of one metric in it."""
 
     rows: Sequence[Mapping[str, Any]]
-    """See orchestrator/results/utterances.py."""
+    """Rows of the file that the trial kept (orchestrator/results/utterances.py), of this test set."""
     metric: str
 
     def worst(self) -> list[Recognised]:

@@ -15,9 +15,12 @@ from pyarrow import parquet
 
 from orchestrator.report import main
 from orchestrator.results.report.transcripts import LONGEST, Piece, Transcripts, align, shortened
+from orchestrator.study.layout import ByAxis, Curves, Layout
 from orchestrator.study.storage import Storage
 from orchestrator.study.stored_study import Study, Submission
 from orchestrator.study.sweep import Sweep
+from orchestrator.study.table import Choice, Column, Published, Row, Table
+from orchestrator.study.value import Value
 from tests.orchestrator.stored import store
 from tests.toy.recipe import Toy
 
@@ -248,3 +251,34 @@ def test_classes_are_confused_as_a_whole() -> None:
     found = Transcripts(rows, "cer")
     assert [tuple(confusion) for confusion in found.confusions()] == [("lights on", "lights off", 1)]
     assert (found.classes, found.metrics) == (True, {"cer"})
+
+
+def test_a_study_of_several_tables_whose_rows_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [Row(f"w{w:g}", f"λ = {w:g}", {"weight": w, "student.encoder.kind": "pretrained"}) for w in (0.0, 0.5)]
+    columns = [Column(metric, metric.upper(), value=Value(f"test/{metric}")) for metric in ("cer", "wer")]
+    cer = Value("test/cer")
+    methods = Table("methods", "Methods", rows, columns, cer, compared="rows", baseline="w0", data="speech")
+    peers = [
+        Row("others", "Others et al.", None),
+        Row("best", "ours", choice=Choice(["w0", "w0.5"], cer, "Note.", "methods")),
+    ]
+    published = Published({"others": {"cer": 3.5}})
+    second = Table("peers", "Peers", peers, columns[:1], cer, published, compared="rows")
+    figures = [ByAxis("by_weight", "By λ.", "methods", "weight", "λ"), Curves("curves", "methods", Value("valid/cer"))]
+    store(Storage.at(str(tmp_path)), ["cs"], utterances=8, tables=Layout([methods, second], figures))
+    assert main([str(tmp_path)]) == 0
+    assert f"Tables: {tmp_path}/methods.md, peers.md (.tex, .csv, .html)" in capsys.readouterr().out
+    assert {"methods.csv", "peers.tex", "figures/by_weight.png", "figures/curves_cer.svg"} <= files(tmp_path).keys()
+    test_the_report_needs_nothing_but_itself(tmp_path)
+    text = re.sub(r"<[^>]+>", "", page(tmp_path))
+    for part in (
+        "CER: learning curves of its trials.",
+        "λ = 0.5, WER: ",
+        "95 % interval",
+        "difference to the baseline",
+        "ours, CER: λ = 0.",
+        "Note.",
+        "Others et al.",
+        "Methods on speech. 2 of 2 trials are finished",
+    ):
+        assert part in text, part
