@@ -108,7 +108,8 @@ def test_shares_are_the_whole_batch(recipe: DistillL2S, tmp_path: Path, encoder:
 
 def run_by_two(recipe: DistillL2S, folder: Path) -> subprocess.CompletedProcess[str]:
     """The recipe under torchrun, in `folder / "together"`."""
-    (folder / "recipe.json").write_text(recipe.model_dump_json())
+    description = {"type": recipe.type_name(), "fields": recipe.model_dump(mode="json")}
+    (folder / "recipe.json").write_text(json.dumps(description))
     command = [
         sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "--rdzv-backend",
         "c10d", "--rdzv-endpoint", "127.0.0.1:0", "-m", "trainables", str(folder / "recipe.json"),
