@@ -5,6 +5,7 @@ import json
 import os
 import re
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -18,11 +19,15 @@ class Where:
     """
 
 
+@dataclass(frozen=True)
 class Since:
-    """Marks a field that came after trials had been finished: it is no part of an identity while it has its default.
+    """Marks a field that came after trials had been finished, so that it renames none of them.
 
-    The default must do what was done before the field was there, so that a new field renames no finished trial.
+    It is no part of an identity while it has the value that does what was done before the field was there.
     """
+
+    before: Any = ...
+    """That value; by default, it is the default of the field."""
 
 
 def absolute(path: str) -> str:
@@ -70,7 +75,9 @@ class Config(BaseModel):
             value, marks = getattr(self, name), field.metadata
             if any(isinstance(mark, Where) for mark in marks):
                 continue
-            if any(isinstance(mark, Since) for mark in marks) and value == field.get_default(call_default_factory=True):
+            since = next((mark for mark in marks if isinstance(mark, Since)), None)
+            default = field.get_default(call_default_factory=True)
+            if since is not None and value == (default if since.before is ... else since.before):
                 continue
             identity[name] = _identity(value)
         if (fingerprint := self.fingerprint()) is not None:
