@@ -27,8 +27,8 @@ from transformers import (
 )
 
 from trainables.corpora.audio import SAMPLE_RATE
-from trainables.corpora.batching import Indices
 from trainables.corpora.prepared import PreparedSplit
+from trainables.corpora.sources import Indices
 from trainables.sequences import Sequences
 from trainables.teachers.language_model import TextEncoder
 
@@ -87,7 +87,7 @@ class OnlineFeatures:
 
 
 def differentiable(items: Sequence[torch.Tensor]) -> Sequences:
-    """What `Sequences.stack` makes, with the gradients of `items`."""
+    """The batch that `Sequences.stack` makes, with the gradients of `items`."""
     lengths = torch.tensor([len(item) for item in items])
     return Sequences(torch.nn.utils.rnn.pad_sequence(list(items), batch_first=True), lengths)
 

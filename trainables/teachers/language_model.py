@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from trainables.config import Config, Location
-from trainables.corpora.batching import FeatureSource
+from trainables.corpora.sources import FeatureSource
 from trainables.sequences import Sequences
 from trainables.weights import (
     TOKENIZER_FILES,

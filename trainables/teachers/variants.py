@@ -3,8 +3,9 @@
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
+from typing_extensions import override
 
-from trainables.corpora.batching import FeatureSource
+from trainables.corpora.sources import FeatureSource
 from trainables.teachers.features import ShuffledFeatures
 from trainables.teachers.language_model import (
     LanguageModel,
@@ -26,19 +27,19 @@ class ShuffledTranscripts(PretrainedWeights):
     label: ClassVar[str] = "shuffled transcripts"
 
     seed: Annotated[int, Field(ge=0)] = 1
-    """What the shuffling is drawn from."""
+    """Seed of the shuffling."""
 
     def cached(self) -> LanguageModel:
         """The paper's teacher: what is shuffled is who gets which of its hidden states."""
         return LanguageModel(model=self.model, layer=self.layer, bin_sha256=self.bin_sha256)
 
+    @override
     def source(self, cached: FeatureSource, utterances: int) -> FeatureSource:
-        """See `TextEncoderConfig.source`."""
         return ShuffledFeatures.of(cached, utterances, self.seed)
 
 
 class TrainedAlong(RandomWeights):
-    """What the released code does: weights drawn at random, trained with the student, dropout on.
+    """The released code's teacher: weights drawn at random, trained with the student, dropout on.
 
     There, the nested `from_pretrained` of transformers 4.11 drew the weights anew and nothing froze them.
     """
