@@ -17,8 +17,8 @@ from orchestrator.study.ledger import Ledger, Result
 from orchestrator.study.storage import Storage
 from orchestrator.study.sweep import Sweep, Trial, grid
 from sweeps.commonvoice20 import Options, layout
+from tests.orchestrator.stored import UTTERANCES
 from tests.toy.recipe import Toy
-from trainables.metrics import UTTERANCES
 from trainables.recipes.distill_l2s import DistillL2S
 
 COLUMNS = [Column(f"w{w:g}", f"λ = {w:g}", {"weight": w}) for w in (0.0, 0.5, 1.0)]

@@ -16,8 +16,8 @@ from orchestrator.study.layout import Column, Layout, Published
 from orchestrator.study.ledger import History, Ledger, Result
 from orchestrator.study.sweep import StoredTrial, Trial, grid
 from sweeps.commonvoice20 import PUBLISHED
+from tests.orchestrator.stored import UTTERANCES
 from tests.toy.recipe import Toy
-from trainables.metrics import UTTERANCES
 
 WEIGHTS = (0.0, 0.5, 1.0)
 COLUMNS = [Column(f"w{w:g}", f"λ = {w:g}", {"weight": w, "length": 8}) for w in WEIGHTS]

@@ -18,9 +18,8 @@ from orchestrator.results.report.transcripts import LONGEST, Piece, Transcripts,
 from orchestrator.study.storage import Storage
 from orchestrator.study.stored_study import Study, Submission
 from orchestrator.study.sweep import Sweep
-from tests.orchestrator.stored import store
+from tests.orchestrator.stored import UTTERANCES, store
 from tests.toy.recipe import Toy
-from trainables.metrics import UTTERANCES
 
 
 @pytest.fixture(scope="module")
