@@ -52,7 +52,7 @@ class Batch:
     texts: tuple[str, ...]
     """Normalised transcripts, the references of evaluation; empty where the corpus has none."""
     sources: Mapping[str, Sequences] = field(default_factory=dict)
-    """What the loader's sources gave for these utterances, by name, each (batch, time, *features)."""
+    """The sequences of each of the loader's sources, by its name: (batch, time, *features)."""
     masked: Bool[Tensor, "batch frames"] | None = None
     """Frames of the encoder to hide from it (SpecAugment's time masks); None in evaluation."""
     indices: tuple[int, ...] = ()

@@ -1,4 +1,4 @@
-"""What each utterance of a test set scored, and error rates from it.
+"""Scores of each utterance of a test set, and error rates from them.
 
 A rate is summed errors over summed lengths, over all ranks: never a mean of rates. What is summed is what is kept, one
 row an utterance, so that whoever has the rows computes the same rate again, and intervals and tests with it.

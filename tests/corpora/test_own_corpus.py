@@ -20,9 +20,10 @@ from trainables.config import Folder, explain
 from trainables.corpora.audio import SAMPLE_RATE
 from trainables.corpora.base import OwnCorpus
 from trainables.corpora.batching import Loader
+from trainables.corpora.filters import RoomForCTC
 from trainables.corpora.prepared import PreparedSplit, SplitPreparation
-from trainables.corpora.sources import Labels
-from trainables.corpora.text import Letters
+from trainables.corpora.sources import Labels, Tokens
+from trainables.corpora.text import CharacterVocabulary, Letters
 from trainables.recipes.distill_l2s import DistillL2S
 from trainables.run import LocalRun
 
@@ -112,6 +113,8 @@ def test_it_comes_back_from_its_type_and_its_json(folder: Path) -> None:
     assert found.signature() == chosen.signature()
     assert SplitPreparation.model_validate(chosen.model_dump()) == chosen
     assert Commands.model_validate_json(corpus.model_dump_json()) == corpus
+    with pytest.raises(ValidationError, match=r"Commands' is none that derives from Speechless\."):
+        Speechless.model_validate_json(corpus.model_dump_json())
 
 
 def test_two_of_one_content_are_two(folder: Path) -> None:
@@ -124,6 +127,13 @@ def test_utterances_without_a_transcript_are_prepared(folder: Path) -> None:
     split = PreparedSplit(preparation(Speechless(language="en", folder=str(folder))).build())
     assert split.texts == ["abba cab", "", "deed"]
     assert split.manifest["quarantined"] == {}
+    with pytest.raises(ValueError, match=r"^All utterances of .* must have transcripts, but 1 of 3 have none\.$"):
+        Tokens(split, CharacterVocabulary.of(split.texts))
+
+
+def test_ctc_leaves_out_what_has_no_transcript(folder: Path) -> None:
+    chosen = preparation(Speechless(language="en", folder=str(folder))).model_copy(update={"filters": (RoomForCTC(),)})
+    assert PreparedSplit(chosen.build()).manifest["quarantined"] == {"no transcript": 1}
 
 
 def test_a_split_that_it_does_not_have_is_one_sentence(folder: Path) -> None:

@@ -192,7 +192,7 @@ class Loader:
 
     split: PreparedSplit
     sources: Mapping[str, FeatureSource] = field(default_factory=dict)
-    """What every batch carries besides audio, by name."""
+    """Sources of all that a batch carries besides audio, by name."""
     masking: TimeMasking | None = None
     hop: int = FRAME
     """Samples from one frame of the student to the next, in which masks are drawn."""

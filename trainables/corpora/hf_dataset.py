@@ -81,7 +81,9 @@ class HFDataset(SpeechCorpus):
         A sound that is replaced by one of the same size in the same file is not seen: audio is not read for this.
         """
         files = [file for split in self.splits for file in self._part(split).files]
-        return _fingerprint(self.model_dump_json(), tuple(os.stat(file).st_mtime_ns for file in files))
+        with _reading(self.root):
+            changed = tuple(os.stat(file).st_mtime_ns for file in files)
+        return _fingerprint(self.model_dump_json(), changed)
 
     @override
     def utterances(self, split: str) -> Iterator[Utterance | Rejected]:
@@ -150,25 +152,31 @@ class _Part:
 
     def text(self, column: str, value: Any) -> str | None:
         """A value as text; the number of a class as the name of the class."""
-        if value is None or value == -1:  # which stands for no class
-            return None
         names = getattr(self.features[column], "names", None)
+        if value is None or (names and value == -1):  # which stands for no class
+            return None
         return str(names[value] if names else value)
 
 
 def _parts(root: str) -> dict[str, _Part]:
     """The splits that lie in a folder. Raises ValueError when there are none that `datasets` can read."""
-    import datasets  # takes a second, which nobody else should wait for
-
     if not os.path.exists(root):  # `datasets` would take it for a name on the hub
         raise ValueError(f"The data must be a folder or a parquet file, but {root} does not exist.")
+    return _found(root, os.stat(root).st_mtime_ns)
+
+
+@cache
+def _found(root: str, changed: int) -> dict[str, _Part]:
+    """The splits, remembered as the fingerprint is; `changed` is the time of the folder's last change."""
+    import datasets  # takes a second, which nobody else should wait for
+
     with _reading(root):
         if any(os.path.isfile(os.path.join(root, name)) for name in ("dataset_dict.json", "state.json")):
             found = datasets.load_from_disk(root)
             return _saved(found if isinstance(found, datasets.DatasetDict) else {found.split or "train": found})
         path, files = ("parquet", root) if os.path.isfile(root) else (root, None)
-        cache = str(cache_folder() / "datasets")
-        return _streamed(datasets.load_dataset_builder(path, data_files=files, cache_dir=cache))
+        locks = str(cache_folder() / "datasets")
+        return _streamed(datasets.load_dataset_builder(path, data_files=files, cache_dir=locks))
 
 
 def _saved(splits: Mapping[Any, Any]) -> dict[str, _Part]:

@@ -56,7 +56,7 @@ class SplitPreparation(Preparation):
     longest: Annotated[float, Field(gt=0)]
     """Seconds; longer clips are quarantined."""
     filters: Annotated[tuple[Filter, ...], Since(before=(RoomForCTC(),))] = ()
-    """What the recipe's loss needs of a clip; those that any of them refuses are quarantined."""
+    """Needs of the recipe's loss; clips that any of them refuses are quarantined."""
 
     @model_validator(mode="after")
     def _one_of_its_splits(self) -> Self:
@@ -217,6 +217,15 @@ class PreparedSplit:
     def texts(self) -> list[str]:
         """The normalised transcripts; empty where the corpus has none, as no other one is."""
         return self._table["text"].fill_null("").to_pylist()
+
+    @property
+    def transcripts(self) -> list[str]:
+        """The normalised transcripts, all there. Raises ValueError when the corpus has none of some utterance."""
+        if missing := self.texts.count(""):
+            raise ValueError(
+                f"All utterances of {self.folder} must have transcripts, but {missing} of {len(self)} have none."
+            )
+        return self.texts
 
     @cached_property
     def speakers(self) -> list[str]:

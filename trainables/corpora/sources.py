@@ -1,11 +1,10 @@
-"""What a batch carries besides audio: sources of sequences, each asked for the utterances at some indices of a split.
+"""Sources of all that a batch carries besides audio: each gives sequences for the utterances at some indices.
 
 A recipe names those that its loss needs and gives them to the loader: `{"tokens": Tokens(…), "teacher": …}`.
 A teacher's hidden states are one too, read from a cache or computed at each call (`teachers/`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,17 +19,15 @@ FeatureSource = Callable[[Indices], Sequences]
 """The sequences (batch, time, *features) of the utterances at some indices of a split."""
 
 
-@dataclass(frozen=True)
 class Tokens:
-    """The transcripts in the tokens of a vocabulary."""
+    """The transcripts in the tokens of a vocabulary. Raises ValueError when an utterance has no transcript."""
 
-    split: PreparedSplit
-    vocabulary: CharacterVocabulary
+    def __init__(self, split: PreparedSplit, vocabulary: CharacterVocabulary) -> None:
+        self.texts, self.vocabulary = split.transcripts, vocabulary
 
     def __call__(self, indices: Indices) -> Sequences:
         """Token indices (batch, characters), int64."""
-        texts = (self.split.texts[i] for i in indices)
-        return Sequences.stack([np.array(self.vocabulary.encode(text), np.int64) for text in texts])
+        return Sequences.stack([np.array(self.vocabulary.encode(self.texts[i]), np.int64) for i in indices])
 
 
 class Labels:

@@ -58,13 +58,13 @@ class FeaturePreparation(Preparation):
 
     def _write(self, folder: Path, split: PreparedSplit) -> None:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        teacher = self.teacher.build().to(device)
+        texts, teacher = split.transcripts, self.teacher.build().to(device)
         rows, written = np.zeros((len(split), 2), np.int64), 0
-        by_length = sorted(range(len(split)), key=lambda i: len(split.texts[i]))
+        by_length = sorted(range(len(split)), key=lambda i: len(texts[i]))
         with (folder / "values.bin").open("wb") as file:  # all of them may be more than memory holds
             for start in range(0, len(by_length), TEXTS_AT_ONCE):
                 indices = by_length[start : start + TEXTS_AT_ONCE]
-                hidden = teacher([split.texts[i] for i in indices])
+                hidden = teacher([texts[i] for i in indices])
                 values, lengths = hidden.values.half().cpu().numpy(), hidden.lengths.tolist()
                 for i, row, length in zip(indices, values, lengths, strict=True):
                     file.write(row[:length].tobytes())
