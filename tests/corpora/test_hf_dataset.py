@@ -114,6 +114,14 @@ def test_every_column_that_is_named_is_read(make: Callable[[Path], Path], tmp_pa
     assert [prepared(chosen, name).texts for name in ("valid", "test")] == [["jig"], ["cafe", "acid bead"]]
 
 
+@pytest.mark.parametrize("make", [saved, parquets])
+def test_a_column_may_have_two_uses(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    split = prepared(corpus(make(tmp_path / "data"), speaker="mood", labels=("mood",), id="sentence"))
+    assert split.labels["mood"] == ["calm", "loud", None, None]
+    assert split.speakers == ["calm", "loud", "", ""]
+    assert split.ids == TEXTS["train"]
+
+
 def test_an_audiofolder_is_read(tmp_path: Path) -> None:
     split = prepared(corpus(audiofolder(tmp_path / "folder"), audio="audio"))
     assert split.ids == [f"train_{i:06d}" for i in range(4)]

@@ -102,8 +102,8 @@ class HFDataset(SpeechCorpus):
             yield Utterance(name, audio, row[self.text] if self.text else None, speaker or "", labels)
 
     def described(self) -> list[str]:
-        """The columns in use besides audio."""
-        return [name for name in (self.text, self.speaker, self.id, *self.labels) if name]
+        """The columns in use besides audio, each once."""
+        return list(dict.fromkeys(name for name in (self.text, self.speaker, self.id, *self.labels) if name))
 
     def rows(self, split: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
         """Some columns of the rows of a split, all values but sounds as text or None.
