@@ -107,7 +107,7 @@ def read(folder: Path) -> dict[str, float]:
     corpus.fingerprint()
     clock.append(time.process_time())
     for row in corpus.utterances("train"):
-        normaliser(row.text)  # pyright: ignore[reportAttributeAccessIssue] # no row is malformed
+        normaliser(row.text or "")  # pyright: ignore[reportAttributeAccessIssue] # no row is malformed
     clock.append(time.process_time())
     split = PreparedSplit(folder)
     columns = split.texts, split.ids, split.speakers, split.samples

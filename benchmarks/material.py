@@ -19,9 +19,10 @@ from benchmarks.ratios import device
 from trainables.batch import Batch
 from trainables.config import Config
 from trainables.corpora.audio import SAMPLE_RATE
-from trainables.corpora.batching import ByCount, FeatureSource, Loader
+from trainables.corpora.batching import ByCount, Loader
 from trainables.corpora.common_voice import CommonVoice
 from trainables.corpora.prepared import PreparedSplit
+from trainables.corpora.sources import FeatureSource, Tokens
 from trainables.corpora.text import CharacterVocabulary
 from trainables.optimisation import Optimisation
 from trainables.recipes.distill_l2s import DistillL2S, DistillL2STask
@@ -190,7 +191,8 @@ class Material:
 
     def loader(self, weight: float) -> Loader:
         """The loader of the training split's batches, with the teacher's features where λ is not 0."""
-        return Loader(self.train, self.vocabulary, self.features if weight else None, self.recipe.masking)
+        sources: dict[str, FeatureSource] = {"tokens": Tokens(self.train, self.vocabulary)}
+        return Loader(self.train, sources | ({"teacher": self.features} if weight else {}), self.recipe.masking)
 
     def batches(self, weight: float, seed: int, world: World) -> Callable[[int], Iterator[list[Batch]]]:
         """The micro-batches of one worker from a step on, as `fit` takes them."""

@@ -27,6 +27,7 @@ from benchmarks.ratios import Arm, Claim, Measurement, alternate, core_seconds, 
 from trainables.batch import Utterance
 from trainables.corpora.audio import SAMPLE_RATE
 from trainables.corpora.common_voice import CommonVoice
+from trainables.corpora.filters import RoomForCTC
 from trainables.corpora.prepared import SplitPreparation
 from trainables.corpora.text import Letters
 
@@ -50,7 +51,8 @@ def measure(repeats: int, size: Size | None = None) -> list[Measurement]:
     hours = lengths(size.clips).sum() / 3600
     with scratch() as folder:
         corpus, numbers = release(folder / "release", size.clips, suffix="mp3", rate=size.rate), count()
-        clips = [row.audio for row in corpus.utterances("train") if isinstance(row, Utterance)]
+        rows = corpus.utterances("train")
+        clips = [row.audio for row in rows if isinstance(row, Utterance) and isinstance(row.audio, Path)]
         arms: dict[str, Arm] = {
             "ours": core_seconds(lambda: ours(corpus, folder / f"ours-{next(numbers)}")),
             "datasets.map": core_seconds(lambda: usual(clips, folder / f"usual-{next(numbers)}")),
@@ -72,7 +74,9 @@ def measure(repeats: int, size: Size | None = None) -> list[Measurement]:
 def ours(corpus: CommonVoice, cache: Path) -> None:
     """Prepare the training split, in a cache of its own."""
     with environment(L2S_CACHE=str(cache)):
-        SplitPreparation(corpus=corpus, split="train", normaliser=Letters(), longest=10).build()
+        SplitPreparation(
+            corpus=corpus, split="train", normaliser=Letters(), longest=10, filters=(RoomForCTC(),)
+        ).build()
 
 
 def usual(clips: list[Path], cache: Path) -> None:

@@ -196,6 +196,7 @@ def locales(options: CellOptions, base: DistillL2S, default: Sequence[str]) -> S
     Raises ValueError for one that neither the paper nor the corpus has.
     """
     languages = default if options.languages is None else options.languages
+    assert isinstance(base.corpus, CommonVoice)
     for language in languages:
         if language not in LANGUAGES and not (Path(base.corpus.root) / language).is_dir():
             raise ValueError(

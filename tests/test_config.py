@@ -54,6 +54,7 @@ class Grown(Cell):
     clipping: Annotated[float | None, Since()] = None
     schedule: Annotated[Data | Plain, Field(discriminator="kind"), Since()] = Plain()
     layers: Annotated[tuple[int, ...], Since()] = Field(default_factory=lambda: (1, 2))
+    checks: Annotated[tuple[int, ...], Since(before=(7,))] = (7,)
 
 
 def test_a_field_that_came_later_is_no_part_of_an_identity_while_it_has_its_default():
@@ -61,6 +62,14 @@ def test_a_field_that_came_later_is_no_part_of_an_identity_while_it_has_its_defa
     assert Grown(clipping=1.0).identity() == {**Cell().identity(), "clipping": 1.0}
     assert Grown(schedule=Data(root="/here")).identity()["schedule"]["fingerprint"] == "0123"
     assert Grown(layers=(3,)).identity()["layers"] == [3]
+
+
+def test_a_field_that_came_later_may_have_another_default_than_what_was_done_before():
+    class Freed(Grown):
+        checks: Annotated[tuple[int, ...], Since(before=(7,))] = ()
+
+    assert Freed(checks=(7,)).identity() == Cell().identity()
+    assert Freed().identity() == {**Cell().identity(), "checks": []}
 
 
 def test_a_signature_is_of_the_type_and_the_identity():

@@ -1,8 +1,9 @@
-"""What a corpus yields and what a model is given."""
+"""A corpus's utterances, and the batches that a model is given."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -16,12 +17,14 @@ class Utterance(NamedTuple):
     """One recorded sentence as the corpus has it."""
 
     id: str
-    audio: Path
-    seconds: float | None
-    """Duration, where the corpus states it."""
-    text: str
-    language: str
-    speaker: str
+    audio: Path | bytes
+    """A sound file, or the bytes of one."""
+    text: str | None = None
+    """The transcript, before any normalisation; None where the corpus has none."""
+    speaker: str = ""
+    """Empty where the corpus does not say who speaks."""
+    labels: Mapping[str, str] = MappingProxyType({})
+    """A value for each slot that it is labelled in: `{"action": "increase", "object": "volume"}`."""
 
 
 class Rejected(NamedTuple):
@@ -35,21 +38,32 @@ class Rejected(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Utterances side by side."""
+    """Utterances side by side.
+
+    Everything besides audio that a loss asks for comes under a name in `sources`, so that a paper brings what it needs
+    without a field of its own here: `tokens` of a vocabulary, the hidden states of a `teacher`, `labels`.
+    """
 
     ids: tuple[str, ...]
     audio: Sequences
     """(batch, samples) at 16 kHz, float32 in [-1, 1]."""
-    tokens: Sequences
-    """(batch, characters), int64."""
     scale: Float[Tensor, " batch"]
     """Each utterance's part in the loss: 1 / global batch, or 0 for a filler."""
     texts: tuple[str, ...]
-    """Normalised transcripts: the references of evaluation."""
-    teacher: Sequences | None = None
-    """(batch, teacher tokens, teacher features), where a teacher takes part."""
+    """Normalised transcripts, the references of evaluation; empty where the corpus has none."""
+    sources: Mapping[str, Sequences] = field(default_factory=dict)
+    """The sequences of each of the loader's sources, by its name: (batch, time, *features)."""
     masked: Bool[Tensor, "batch frames"] | None = None
     """Frames of the encoder to hide from it (SpecAugment's time masks); None in evaluation."""
+    indices: tuple[int, ...] = ()
+    """Places of the utterances in their prepared split; none where the batch does not come from one."""
+    step: int = 0
+    """Step of training, from 0; 0 in evaluation."""
+    epoch: int = 0
+    """The pass over the training data that the step belongs to, from 1; 0 in evaluation.
+
+    A function of (seed, step) alone, so that a schedule over epochs needs no state and is the same after a resume.
+    """
 
     def to(self, device: torch.device) -> "Batch":
         """The same on `device`."""
@@ -63,8 +77,7 @@ class Batch:
         return replace(
             self,
             audio=self.audio.changed(change),
-            tokens=self.tokens.changed(change),
             scale=change(self.scale),
-            teacher=self.teacher.changed(change) if self.teacher else None,
+            sources={name: values.changed(change) for name, values in self.sources.items()},
             masked=None if self.masked is None else change(self.masked),
         )

@@ -5,6 +5,7 @@ import json
 import os
 import re
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -20,11 +21,15 @@ class Where:
     """
 
 
+@dataclass(frozen=True)
 class Since:
-    """Marks a field that came after trials had been finished: it is no part of an identity while it has its default.
+    """Marks a field that came after trials had been finished, so that it renames none of them.
 
-    The default must do what was done before the field was there, so that a new field renames no finished trial.
+    It is no part of an identity while it has the value that does what was done before the field was there.
     """
+
+    before: Any = ...
+    """That value; by default, it is the default of the field."""
 
 
 def absolute(path: str) -> str:
@@ -106,15 +111,17 @@ class Config(BaseModel):
             SHA-256 of that JSON, its keys sorted, without spaces: the first twelve digits
 
         Left out are the root and the seconds, which say where and how (`Where`): the digest of the data stands for the
-        root. A field that came later (`Since`) is left out while it has its default, as if it were not there yet.
+        root. A field that came later (`Since`) is left out while it does what was done before, as if it were not there.
         """
         return digest({"type": self.type_name(), **self.identity()}, 12)
 
 
 def is_silent(field: FieldInfo, value: Any) -> bool:
-    """Whether a field came after trials had been finished, and has the default that does what was done before."""
-    marked = any(isinstance(mark, Since) for mark in field.metadata)
-    return marked and value == field.get_default(call_default_factory=True)
+    """Whether a field came after trials had been finished, and has the value that does what was done before."""
+    since = next((mark for mark in field.metadata if isinstance(mark, Since)), None)
+    if since is None:
+        return False
+    return value == (field.get_default(call_default_factory=True) if since.before is ... else since.before)
 
 
 class Preparation(Config, ABC):

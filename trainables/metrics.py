@@ -1,96 +1,125 @@
-"""Error rates as summed edits over summed lengths, over all ranks: never a mean of rates."""
+"""Scores of each utterance of a test set, and error rates from them.
 
-from collections.abc import Sequence
+A rate is summed errors over summed lengths, over all ranks: never a mean of rates. What is summed is what is kept, one
+row an utterance, so that whoever has the rows computes the same rate again, and intervals and tests with it.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any
 
 import jiwer
 import pyarrow as pa
 import torch
+from pyarrow import parquet
 from torch import distributed
 
 from trainables.batch import Batch
 from trainables.corpora.audio import SAMPLE_RATE
 from trainables.corpora.prepared import PreparedSplit
-from trainables.sequences import Sequences
 
-EDITS = ("substitutions", "deletions", "insertions")
-UTTERANCES = pa.schema([
-    ("id", pa.string()), ("speaker", pa.string()), ("reference", pa.string()), ("hypothesis", pa.string()),
-    ("seconds", pa.float64()), ("frames", pa.int32()), ("nonblank_frames", pa.int32()),
-    *((f"{unit}_{edit}", pa.int32()) for unit in ("char", "word") for edit in EDITS),
-])  # fmt: skip
+EDITS = {"substitute": "substitutions", "delete": "deletions", "insert": "insertions"}
+"""Kinds of edits: jiwer's names, and those of columns."""
 
 
 @dataclass
-class ErrorCounts:
-    """Edits and reference lengths so far, in characters (spaces counted) and in words."""
+class Scores:
+    """Rows of the utterances of one split that this rank has scored.
 
-    counts: torch.Tensor = field(default_factory=lambda: torch.zeros(4, dtype=torch.float64))
+    A metric is whatever has errors over a length in each utterance: characters, words, or an intent, whose length is 1.
+    Its columns are `<metric>_errors` and `<metric>_length`. Further columns are the recipe's own.
+    """
 
-    def add(self, references: Sequence[str], hypotheses: Sequence[str]) -> None:
-        """Count a batch. References must not be empty."""
-        characters = jiwer.process_characters(list(references), list(hypotheses))
-        words = jiwer.process_words(list(references), list(hypotheses))
-        for i, output in enumerate((characters, words)):
-            edits = output.substitutions + output.deletions + output.insertions
-            length = output.substitutions + output.deletions + output.hits
-            self.counts[2 * i : 2 * i + 2] += torch.tensor([edits, length], dtype=torch.float64)
+    metrics: tuple[str, ...]
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(
+        self,
+        batch: Batch,
+        hypotheses: Sequence[str],
+        columns: Mapping[str, Sequence[Any]],
+        references: Sequence[str] | None = None,
+    ) -> None:
+        """Take in a batch. `columns` have a value for each utterance; references are by default the transcripts."""
+        named = {
+            "index": batch.indices, "id": batch.ids,
+            "reference": batch.texts if references is None else references, "hypothesis": hypotheses, **columns,
+        }  # fmt: skip
+        self.rows += [dict(zip(named, values, strict=True)) for values in zip(*named.values(), strict=True)]
 
     def rates(self) -> dict[str, float]:
-        """CER and WER in percent, over all ranks."""
-        edits, characters, word_edits, words = reduced(self.counts).tolist()
-        return {"cer": 100 * edits / max(characters, 1), "wer": 100 * word_edits / max(words, 1)}
+        """Each metric in percent, over all ranks. Every rank calls it."""
+        sums = [sum(row[f"{metric}_{part}"] for row in self.rows) for metric in self.metrics for part in _PARTS]
+        totals = reduced(torch.tensor(sums, dtype=torch.float64)).tolist()
+        pairs = zip(self.metrics, totals[::2], totals[1::2], strict=True)
+        return {metric: 100 * errors / max(length, 1) for metric, errors, length in pairs}
 
+    def table(self, split: PreparedSplit, test_set: str) -> pa.Table | None:
+        """The rows of the whole split in its order, on rank 0; None elsewhere. Every rank calls it.
 
-class Transcript(NamedTuple):
-    """One utterance as it was recognised."""
-
-    id: str
-    reference: str
-    hypothesis: str
-    frames: int
-    nonblank_frames: int
-
-
-@dataclass
-class Transcripts:
-    """Utterances of a split as this rank has recognised them."""
-
-    rows: list[Transcript] = field(default_factory=list)
-
-    def add(self, batch: Batch, hypotheses: Sequence[str], labels: Sequences, blank: int) -> None:
-        """Take a batch in; `labels` are CTC's argmax, (batch, frames)."""
-        spoken = ((labels.values != blank) & labels.mask).sum(dim=1).tolist()
-        columns = batch.ids, batch.texts, hypotheses, labels.lengths.tolist(), spoken
-        self.rows += map(Transcript, *columns)
-
-    def table(self, split: PreparedSplit) -> pa.Table | None:
-        """`UTTERANCES` of the whole split in its order, on rank 0; None elsewhere. Every rank calls it."""
+        Columns: id, speaker, test_set, reference, hypothesis, those of the metrics, seconds, and the recipe's own.
+        """
         rows = _gathered(self.rows)
         if rows is None:
             return None
-        # A corpus may have a clip twice. Equal rows are exchangeable, so that sorting pairs them all the same.
-        order = sorted(range(len(split)), key=lambda i: (split.ids[i], split.texts[i]))
-        lines = [
-            (i, row.id, split.speakers[i], row.reference, row.hypothesis, split.samples[i] / SAMPLE_RATE,
-             row.frames, row.nonblank_frames, *_edits(row.reference, row.hypothesis))
-            for i, row in zip(order, sorted(rows), strict=True)
-        ]  # fmt: skip
-        _, *columns = zip(*sorted(lines), strict=True)
-        return pa.table([list(column) for column in columns], schema=UTTERANCES)
+        rows = sorted(rows, key=lambda row: row["index"])
+        assert [row["index"] for row in rows] == list(range(len(split))), "each utterance is scored once"
+        scored = [f"{metric}_{part}" for metric in self.metrics for part in _PARTS]
+        named = {
+            "id": split.ids, "speaker": split.speakers, "test_set": [test_set] * len(split),
+            **{name: [row[name] for row in rows] for name in ("reference", "hypothesis", *scored)},
+            "seconds": (split.samples / SAMPLE_RATE).tolist(),
+        }  # fmt: skip
+        own = [name for name in rows[0] if name not in named and name != "index"]
+        return pa.table({name: _column(values) for name, values in named.items()} | {
+            name: _column([row[name] for row in rows]) for name in own
+        })  # fmt: skip
 
 
-def _edits(reference: str, hypothesis: str) -> list[int]:
-    outputs = jiwer.process_characters(reference, hypothesis), jiwer.process_words(reference, hypothesis)
-    return [getattr(output, edit) for output in outputs for edit in EDITS]
+_PARTS = ("errors", "length")
 
 
-def _gathered(rows: list[Transcript]) -> list[Transcript] | None:
+def transcription(references: Sequence[str], hypotheses: Sequence[str]) -> dict[str, list[int]]:
+    """Columns of recognised texts: `cer`, over characters with spaces counted, and `wer`, and the edits of both.
+
+    References must not be empty.
+    """
+    columns: dict[str, list[int]] = {}
+    edits: dict[str, list[int]] = {}
+    for metric, unit, process in (("cer", "char", jiwer.process_characters), ("wer", "word", jiwer.process_words)):
+        output = process(list(references), list(hypotheses))
+        for chunk_type, name in EDITS.items():
+            edits[f"{unit}_{name}"] = [
+                sum(
+                    max(chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
+                    for chunk in chunks
+                    if chunk.type == chunk_type
+                )
+                for chunks in output.alignments
+            ]
+        kinds = (edits[f"{unit}_{name}"] for name in EDITS.values())
+        columns[f"{metric}_errors"] = [sum(counts) for counts in zip(*kinds, strict=True)]
+        columns[f"{metric}_length"] = [len(reference) for reference in output.references]
+    return columns | edits
+
+
+def write_utterances(path: Path, tables: Sequence[pa.Table]) -> None:
+    """Write the tables of a trial's test sets into one file, one after the other."""
+    parquet.write_table(pa.concat_tables(tables), path, compression="zstd")
+
+
+def _column(values: Sequence[Any]) -> pa.Array:
+    """Whole numbers in 32 bits: they are counts of characters and frames."""
+    column = pa.array(values)
+    return column.cast(pa.int32()) if column.type == pa.int64() else column
+
+
+def _gathered(rows: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
     """The rows of all ranks on rank 0, None elsewhere."""
     if not distributed.is_initialized():
         return rows
-    parts: list[list[Transcript]] | None = None
+    parts: list[list[dict[str, Any]]] | None = None
     if distributed.get_rank() == 0:
         parts = [[] for _ in range(distributed.get_world_size())]
     distributed.gather_object(rows, parts)

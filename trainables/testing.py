@@ -27,8 +27,8 @@ from transformers import (
 )
 
 from trainables.corpora.audio import SAMPLE_RATE
-from trainables.corpora.batching import Indices
 from trainables.corpora.prepared import PreparedSplit
+from trainables.corpora.sources import Indices
 from trainables.sequences import Sequences
 from trainables.teachers.language_model import TextEncoder
 

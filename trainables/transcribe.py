@@ -20,7 +20,7 @@ from transformers import (
 
 import trainables.whisper_ctc  # noqa: F401 - so that transformers knows it
 from trainables.corpora.audio import SAMPLE_RATE, UnusableAudio, decode
-from trainables.corpora.prepared import frames_of
+from trainables.corpora.filters import frames_of
 from trainables.printing import escape_output
 from trainables.students.attention import attention
 from trainables.students.frames import Frames

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCTC, PretrainedConfig, PreTrain
 from transformers.modeling_outputs import CausalLMOutput
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from trainables.corpora.prepared import FRAME
+from trainables.corpora.filters import FRAME
 from trainables.sequences import Sequences
 from trainables.students.encoders import WhisperFrames
 

@@ -251,5 +251,4 @@ def test_material_is_trained_on_as_it_was_asked_for() -> None:
         material = Material.of(folder, TINY, clips=4, batch=2, steps=2)
         (batch,) = next(material.batches(0.5, 0, material.world())(0))
         assert (len(material.train), len(batch.ids)) == (4, 2)
-        assert batch.teacher is not None
-        assert batch.teacher.lengths.tolist() == [len(text.split()) + 2 for text in batch.texts]
+        assert batch.sources["teacher"].lengths.tolist() == [len(text.split()) + 2 for text in batch.texts]

@@ -45,6 +45,30 @@ def test_any_sound_comes_at_16_khz_with_its_length_and_its_pitch(clip, extension
     assert np.abs(audio[2000:14_000]).max() / 32767 == pytest.approx(amplitude, rel=0.1)
 
 
+@pytest.mark.parametrize("extension", ["wav", "flac", "ogg", "mp3"])
+def test_the_bytes_of_a_file_are_decoded_as_the_file(clip, extension):
+    path = clip(sine(22_050, seconds=1.5), rate=22_050, name=f"clip.{extension}")
+    assert np.array_equal(decode(path.read_bytes(), longest=10), decode(path, longest=10))
+    joined = clip(sine(), name="other.flac").read_bytes() * 2  # each its stream, as in a file
+    assert len(decode(joined, longest=10)) == 2 * SAMPLE_RATE
+    assert refusal(path.read_bytes(), longest=1).reason == "long clip"
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [(b"", "empty clip"), (b"Not a sound.", "undecodable clip"), (b"\0\0\0 ftypM4A " + bytes(50), "undecodable clip")],
+)
+def test_bytes_that_are_no_sound_are_told_as_files_are(tmp_path, data, reason):
+    (tmp_path / "file").write_bytes(data)
+    found, file = refusal(data), refusal(tmp_path / "file")
+    assert (found.reason, found.detail) == (reason, file.detail.replace("file", "the clip", 1))
+
+
+def test_truncated_bytes_are_told(clip):
+    data = clip(sine()).read_bytes()
+    assert refusal(data[:5000]).reason == "truncated clip"
+
+
 def test_16_bit_samples_at_16_khz_stay_what_they_are(clip):
     samples = np.random.default_rng(0).integers(-32768, 32767, 1000).astype(np.int16)
     difference = decode(clip(samples), longest=10).astype(int) - samples

@@ -44,13 +44,14 @@ def test_every_release_and_every_line_end(tmp_path, header, end, split):
     line = row(header, path="common_voice_cs_20487399.mp3", sentence="Oba muži byli zatčeni.", up_votes="2")
     found = corpus(tmp_path / "r", [line], header=header, end=end).utterances(split)
     audio = tmp_path / "r" / "cs" / "clips" / "common_voice_cs_20487399.mp3"
-    expected = Utterance("common_voice_cs_20487399", audio, None, "Oba muži byli zatčeni.", "cs", "00aa")
+    expected = Utterance("common_voice_cs_20487399", audio, "Oba muži byli zatčeni.", "00aa")
     assert only(found) == expected
 
 
 def test_the_old_releases_leave_the_extension_out(tmp_path):
     utterance = only(corpus(tmp_path / "r", [row(RELEASE_6_1, path="0a1b2c")]).utterances("train"))
     assert isinstance(utterance, Utterance)
+    assert isinstance(utterance.audio, Path)
     assert utterance.audio.name == "0a1b2c.mp3"
     assert utterance.id == "0a1b2c"
 

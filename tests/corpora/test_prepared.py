@@ -8,18 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from pydantic import ValidationError
 
 import trainables
 from trainables import testing
+from trainables.config import explain
 from trainables.corpora.audio import SAMPLE_RATE, decode
 from trainables.corpora.common_voice import CommonVoice
-from trainables.corpora.prepared import PreparedSplit, SplitPreparation, frames_needed, frames_of
+from trainables.corpora.filters import LongestText, RoomForCTC, frames_needed, frames_of
+from trainables.corpora.prepared import PreparedSplit, SplitPreparation
 from trainables.corpora.text import Letters, LettersAndMarks
 
 
 def preparation(root, **changes):
     corpus = CommonVoice(root=str(root), language="cs")
-    return SplitPreparation(**{"corpus": corpus, "split": "valid", "normaliser": Letters(), "longest": 5, **changes})
+    chosen = {"corpus": corpus, "split": "valid", "normaliser": Letters(), "longest": 5, "filters": (RoomForCTC(),)}
+    return SplitPreparation(**{**chosen, **changes})
 
 
 def add(root, name, text):
@@ -142,8 +146,9 @@ def test_the_folder_depends_on_the_content_and_the_rules_and_not_on_the_place(re
     others = [
         preparation(release, normaliser=LettersAndMarks()), preparation(release, longest=4),
         preparation(release, split="test"), preparation(release, corpus=CommonVoice(root=str(release), language="ro")),
+        preparation(release, filters=()), preparation(release, filters=(RoomForCTC(), LongestText(characters=9))),
     ]  # fmt: skip
-    assert len({p.folder() for p in [chosen, *others]}) == 5
+    assert len({p.folder() for p in [chosen, *others]}) == 7
     with (moved / "cs" / "train.tsv").open("a") as file:
         file.write("\n")
     assert preparation(moved).folder() != chosen.folder()
@@ -216,6 +221,23 @@ def test_two_processes_at_once_give_one_result(release, tmp_path, cache):
     assert sorted(out.strip() for out, _ in outputs) == [name, f"wrote {name}"]
     assert [path.name for path in (cache / "prepared").iterdir() if path.suffix != ".lock"] == [name]
     assert len(PreparedSplit(chosen.folder())) == 8
+
+
+def test_only_the_recipes_filters_leave_out_what_decodes(tmp_path):
+    root = testing.corpus(tmp_path, "cs", sizes=(1, 2, 1))
+    soundfile.write(add(root, "talkative.wav", "abba " * 20), testing.tone("abba"), SAMPLE_RATE)
+    assert len(PreparedSplit(preparation(root, filters=()).build())) == 3
+    for filters in [(RoomForCTC(),), (LongestText(characters=98),), (LongestText(characters=98), RoomForCTC())]:
+        split = PreparedSplit(preparation(root, filters=filters).build())
+        assert split.manifest["quarantined"] == {"transcript too long": 1}
+    assert len(PreparedSplit(preparation(root, filters=(LongestText(characters=99),)).build())) == 3
+
+
+def test_a_split_that_the_corpus_does_not_have_is_one_sentence(release):
+    with pytest.raises(ValidationError) as error:
+        preparation(release, split="dev")
+    sentence = "`split` must be one of the corpus's, train, valid, test, but is 'dev' instead."
+    assert explain(error.value) == sentence
 
 
 @pytest.mark.parametrize(("text", "frames"), [("abc", 3), ("abba", 5), ("aaa", 5), ("a", 1)])

@@ -113,7 +113,7 @@ def test_a_student_with_room_for_all_draws_as_before(recipe: DistillL2S, models:
     vocabulary, frames = CharacterVocabulary.of(train.texts), recipe.student.frames()
     everything, rejected = with_room(train, vocabulary, frames.count, frames.hop)
     assert (everything.tolist(), rejected) == (list(range(len(train))), [])
-    loaders = Loader(train, vocabulary), Loader(train, vocabulary, usable=everything)
+    loaders = Loader(train), Loader(train, usable=everything)
     streams = [loader.training(ByCount(utterances=5), seed=1, start=0, shares=1, mine=(0,)) for loader in loaders]
     first, second = ([batch.ids for (batch,) in islice(stream, 9)] for stream in streams)
     assert first == second

@@ -16,9 +16,10 @@ from pyarrow import parquet
 from trainables import testing
 from trainables.corpora.batching import ByCount, Loader, TimeMasking
 from trainables.corpora.prepared import PreparedSplit
+from trainables.corpora.sources import Tokens
 from trainables.corpora.text import CharacterVocabulary
 from trainables.decoding import greedy
-from trainables.metrics import ErrorCounts
+from trainables.metrics import Scores, transcription
 from trainables.optimisation import Optimisation
 from trainables.recipes.distill_l2s import DistillL2S, DistillL2STask
 from trainables.run import LocalRun
@@ -180,7 +181,8 @@ def test_cached_teacher_is_the_online_one(recipe: DistillL2S, kind: type[Languag
         torch.manual_seed(1)
         task = recipe.task(vocabulary)
         optimiser = torch.optim.SGD(task.parameters(), lr=0.05)
-        steps = Loader(train, vocabulary, source).training(recipe.batching, seed=1, start=0, shares=1, mine=(0,))
+        loader = Loader(train, {"tokens": Tokens(train, vocabulary), "teacher": source})
+        steps = loader.training(recipe.batching, seed=1, start=0, shares=1, mine=(0,))
         history = []
         for (batch,), _ in zip(steps, range(20), strict=False):
             loss = task(batch)
@@ -204,9 +206,8 @@ def test_the_teacher_is_never_touched(recipe: DistillL2S) -> None:
     assert not any(module.training for module in teacher.modules())
     assert not any(p.requires_grad for p in teacher.parameters())
     optimiser = torch.optim.AdamW(task.parameters(), lr=0.1)
-    steps = Loader(train, vocabulary, OnlineFeatures(teacher, train)).training(
-        recipe.batching, seed=1, start=0, shares=1, mine=(0,)
-    )
+    loader = Loader(train, {"tokens": Tokens(train, vocabulary), "teacher": OnlineFeatures(teacher, train)})
+    steps = loader.training(recipe.batching, seed=1, start=0, shares=1, mine=(0,))
     for (batch,), _ in zip(steps, range(3), strict=False):
         task(batch).total.backward()
         optimiser.step()
@@ -240,7 +241,7 @@ def test_ten_utterances_are_learned_by_heart(recipe: DistillL2S, release: Path, 
     assert checkpoint is not None
     task.restore(torch.load(checkpoint / "state.pt", weights_only=True)["task"])
     task.eval()
-    rates = task.evaluate(Loader(train, vocabulary).evaluation(seconds=60, rank=0, world_size=1))
+    rates = task.evaluate(Loader(train).evaluation(seconds=60, rank=0, world_size=1))
     assert rates == {"cer": 0, "wer": 0}
 
 
@@ -249,18 +250,18 @@ def test_cer_is_jiwers_on_the_whole_corpus(recipe: DistillL2S) -> None:
     vocabulary = CharacterVocabulary.of(test.texts)
     torch.manual_seed(3)
     task: DistillL2STask = recipe.task(vocabulary).eval()
-    counts, hypotheses, references = [ErrorCounts(), ErrorCounts(), ErrorCounts()], [], []
+    scores, hypotheses, references = [Scores(("cer", "wer")), Scores(("cer", "wer"))], [], []
     for rank in (0, 1):
-        for batch in Loader(test, vocabulary).evaluation(seconds=3, rank=rank, world_size=2):
+        for batch in Loader(test).evaluation(seconds=3, rank=rank, world_size=2):
             logits = task.student(batch).logits
             texts = greedy(logits.values.argmax(dim=2), logits.lengths, vocabulary)
             references += batch.texts
             hypotheses += texts
-            counts[rank].add(batch.texts, texts)
-    counts[2].counts = counts[0].counts + counts[1].counts
+            scores[rank].add(batch, texts, transcription(batch.texts, texts))
+    together = Scores(("cer", "wer"), [*scores[0].rows, *scores[1].rows])
     assert sorted(references) == sorted(test.texts)
-    assert counts[2].rates()["cer"] == pytest.approx(100 * jiwer.cer(references, hypotheses))
-    assert counts[2].rates()["wer"] == pytest.approx(100 * jiwer.wer(references, hypotheses))
+    assert together.rates()["cer"] == pytest.approx(100 * jiwer.cer(references, hypotheses))
+    assert together.rates()["wer"] == pytest.approx(100 * jiwer.wer(references, hypotheses))
 
 
 def test_divergence_is_reported_early(recipe: DistillL2S, tmp_path: Path) -> None:

@@ -17,6 +17,12 @@ from orchestrator.study.stored_study import Submission
 from orchestrator.study.sweep import StoredTrial
 from sweeps.commonvoice20 import LANGUAGES, Options, layout
 
+UTTERANCES = pa.schema([
+    ("id", pa.string()), ("speaker", pa.string()), ("reference", pa.string()), ("hypothesis", pa.string()),
+    ("seconds", pa.float64()), ("frames", pa.int32()), ("nonblank_frames", pa.int32()),
+    *((f"{unit}_{e}", pa.int32()) for unit in ("char", "word") for e in ("substitutions", "deletions", "insertions")),
+])  # fmt: skip
+"""Columns that trials kept before they had test sets and metrics of their own."""
 ALPHABETS = {
     "ja": "あいうえおかきくけこさしすせそ", "th": "กขคงจฉชซญฎ", "el": "αβγδεζηθικλμ", "ta": "அஆஇஈகஙசஞடண",
     "uk": "абвгґдеєжзиії", "ar": "ابتثجحخدذرز", "ka": "აბგდევზთიკლ",

@@ -12,13 +12,15 @@ from trainables.batch import Batch
 from trainables.corpora.audio import SAMPLE_RATE
 from trainables.corpora.batching import Batching, ByCount, BySeconds
 from trainables.corpora.prepared import PreparedSplit
+from trainables.corpora.subsets import Subset
 from trainables.losses.regression import AlignedRegression
 from trainables.losses.transport import OptimalTransport
 from trainables.recipes import probe
-from trainables.recipes.distill_l2s import DistillL2S
+from trainables.recipes.distill_l2s import DistillL2S, DistillL2STask
 from trainables.run import LocalRun
 from trainables.teachers.language_model import RandomLanguageModel
 from trainables.teachers.variants import ShuffledTranscripts, TrainedAlong
+from trainables.training import Losses
 
 
 @pytest.fixture
@@ -92,6 +94,35 @@ def test_every_control_trains_and_has_a_loss_of_its_own(recipe: DistillL2S, tmp_
     assert len(distances) == 5
 
 
+def test_a_subset_is_all_that_is_trained_on_and_shares_what_is_prepared(
+    recipe: DistillL2S, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = recipe.model_copy(update={"subset": Subset(count=9, index=2)})
+    assert str(few) == "cs, 9 no. 2, distilled, λ = 0.5, seed 1"
+    assert few.signature() != recipe.signature()
+    assert [p.signature() for p in few.preparations()] == [p.signature() for p in recipe.preparations()]
+    drawn: set[int] = set()
+    forward = DistillL2STask.forward
+
+    def noted(self: DistillL2STask, batch: Batch) -> Losses:
+        drawn.update(batch.indices)
+        return forward(self, batch)
+
+    monkeypatch.setattr(DistillL2STask, "forward", noted)
+    run = LocalRun(tmp_path / "run")
+    few.run(run)
+    train = PreparedSplit(few.split("train").folder())
+    assert sorted(drawn) == Subset(count=9, index=2).indices(train).tolist()
+    audited = json.loads((run.folder / "audit.json").read_text())["train"]
+    assert (audited["utterances"], audited["quarantined"]) == (9, {})
+
+
+def test_a_subset_smaller_than_a_batch_is_refused_before_a_step(recipe: DistillL2S, tmp_path: Path) -> None:
+    few = recipe.model_copy(update={"subset": Subset(share=0.2)})
+    with pytest.raises(ValueError, match=r"must have at least one batch, but 20 % no\. 0 has 5 utterances"):
+        few.run(LocalRun(tmp_path / "run"))
+
+
 def test_its_steps_are_the_schedules(nowhere: DistillL2S) -> None:
     assert nowhere.steps == 20
 
@@ -114,9 +145,11 @@ def test_it_keeps_the_best_student_and_what_it_recognised(recipe: DistillL2S, tm
     assert [(row["id"], row["speaker"], row["reference"]) for row in rows] == [
         *zip(test.ids, test.speakers, test.texts, strict=True)
     ]
-    for unit, rate, length in (("char", "test/cer", len), ("word", "test/wer", lambda text: len(text.split()))):
+    for unit, rate, length in (("char", "cer", len), ("word", "wer", lambda text: len(text.split()))):
         edits = sum(row[f"{unit}_{e}"] for row in rows for e in ("substitutions", "deletions", "insertions"))
-        assert 100 * edits / sum(length(row["reference"]) for row in rows) == result[rate]
+        assert [length(row["reference"]) for row in rows] == [row[f"{rate}_length"] for row in rows]
+        assert edits == sum(row[f"{rate}_errors"] for row in rows)
+        assert 100 * edits / sum(row[f"{rate}_length"] for row in rows) == result[f"test/{rate}"]
     for row in rows:
         assert row["frames"] == pytest.approx(50 * row["seconds"], abs=1)
         assert len(row["hypothesis"]) <= row["nonblank_frames"] <= row["frames"]
@@ -136,10 +169,11 @@ def test_a_probe_of_a_teacher_that_is_trained_along_has_it_read(nowhere: Distill
         probe.noise(nowhere.batching, longest=2.0, shares=1, masking=nowhere.masking, teacher=teacher)[0]
         for teacher in (None, 12)
     ]
-    assert parts[0].teacher is None
-    assert parts[1].teacher is not None
+    assert "teacher" not in parts[0].sources
     # This tokenizer has a token for the space too.
-    assert online(parts[0].texts).lengths.tolist() == [2 + 2 * (n - 2) for n in parts[1].teacher.lengths.tolist()]
+    assert online(parts[0].texts).lengths.tolist() == [
+        2 + 2 * (n - 2) for n in parts[1].sources["teacher"].lengths.tolist()
+    ]
 
 
 def test_a_probe_is_the_median_after_the_warm_up(nowhere: DistillL2S, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,9 +211,9 @@ def test_a_probes_batch_is_as_large_as_a_usual_one(
         assert set(batch.audio.lengths.tolist()) == {int(seconds * SAMPLE_RATE)}
         assert batch.audio.values.std() > 0.05
         assert batch.masked is not None
-        assert (batch.teacher is not None) == (weight > 0)
-        if batch.teacher is not None:
-            assert batch.teacher.values.shape[2] == nowhere.teacher.features()
+        assert ("teacher" in batch.sources) == (weight > 0)
+        if teacher := batch.sources.get("teacher"):
+            assert teacher.values.shape[2] == nowhere.teacher.features()
 
 
 def test_a_probe_trains_a_head_of_40_outputs(nowhere: DistillL2S) -> None:

@@ -10,6 +10,7 @@ from sweeps.commonvoice20 import Options, paper
 from trainables import testing
 from trainables.corpora.batching import Loader
 from trainables.corpora.prepared import PreparedSplit
+from trainables.corpora.sources import Tokens
 from trainables.corpora.text import CharacterVocabulary
 from trainables.students.ctc import Scratch
 from trainables.testing import OnlineFeatures
@@ -45,12 +46,10 @@ def test_one_step_at_full_size(full_size: Path, release: Path) -> None:
 
     teacher = recipe.teacher.build()
     assert 277.5e6 < sum(p.numel() for p in teacher.parameters()) < 278.5e6
-    batch = Loader(train, vocabulary, OnlineFeatures(teacher, train), recipe.masking).batch(
-        train.samples.argsort()[:2], scale=0.5, seed=(1, 0)
-    )
+    sources = {"tokens": Tokens(train, vocabulary), "teacher": OnlineFeatures(teacher, train)}
+    batch = Loader(train, sources, recipe.masking).batch(train.samples.argsort()[:2], scale=0.5, seed=(1, 0))
     del teacher
-    assert batch.teacher is not None
-    assert batch.teacher.values.shape[2] == 768
+    assert batch.sources["teacher"].values.shape[2] == 768
 
     task = recipe.task(vocabulary)
     encoder = sum(p.numel() for p in task.student.encoder.parameters())

@@ -8,7 +8,7 @@ from transformers import AutoModel, Wav2Vec2FeatureExtractor, WhisperFeatureExtr
 
 from trainables import testing
 from trainables.batch import Batch
-from trainables.corpora.prepared import frames_of
+from trainables.corpora.filters import frames_of
 from trainables.corpora.text import CharacterVocabulary
 from trainables.sequences import Sequences
 from trainables.students.ctc import FAMILIES, CTCStudent, Pretrained, Regularisation, Scratch
@@ -44,7 +44,7 @@ def batch_of(waveforms, masked=None):
     tokens = Sequences.stack([torch.tensor([0, 1, 2]) for _ in waveforms])
     names = tuple(map(str, range(len(waveforms))))
     scale = torch.full((len(waveforms),), 1 / len(waveforms))
-    return Batch(names, Sequences.stack(waveforms), tokens, scale, names, masked=masked)
+    return Batch(names, Sequences.stack(waveforms), scale, names, {"tokens": tokens}, masked)
 
 
 def noise(*seconds):
@@ -136,11 +136,9 @@ def test_a_training_step_gives_finite_gradients_to_all_that_trains(model, kind):
     student = build(kind(model=model)).train()
     assert not student.skips_layers
     batch = batch_of(noise(0.5, 1.0), some_masked(1.0, 2))
-    logits = student(batch).logits
+    logits, tokens = student(batch).logits, batch.sources["tokens"]
     probabilities = logits.values.log_softmax(dim=-1).transpose(0, 1)
-    functional.ctc_loss(
-        probabilities, batch.tokens.values, logits.lengths, batch.tokens.lengths, blank=VOCABULARY.blank
-    ).backward()
+    functional.ctc_loss(probabilities, tokens.values, logits.lengths, tokens.lengths, blank=VOCABULARY.blank).backward()
     for name, parameter in student.named_parameters():
         if parameter.requires_grad:
             assert parameter.grad is not None, name

@@ -8,7 +8,7 @@ import torch
 
 from tests.students.test_ctc import batch_of
 from trainables import testing
-from trainables.corpora.prepared import frames_of
+from trainables.corpora.filters import frames_of
 from trainables.corpora.text import CharacterVocabulary
 from trainables.students.ctc import FAMILIES, CTCStudent, Pretrained, Scratch
 from trainables.testing import BASES

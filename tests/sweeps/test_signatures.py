@@ -50,6 +50,21 @@ def test_the_miniatures_trials_keep_their_names() -> None:
     assert names(sweep)["ro, from scratch, seed 1"] == "b9602812b9bc"
 
 
+@pytest.mark.parametrize(("options", "names"), [
+    ({"preset": "mini"}, ["176d2a1d33e5", "a82c6e39e081", "1a275da1f428", "73dca59be42a"]),
+    ({"data": "/data"}, ["cda60214d742", "a82c6e39e081", "1a275da1f428", "08baf752f46c"]),
+])  # fmt: skip
+def test_what_has_been_prepared_keeps_its_name(options: dict[str, str], names: list[str]) -> None:
+    """It is hours of decoding, on somebody's disk."""
+    recipe = commonvoice20.recipe(commonvoice20.Options.model_validate(options))
+    assert [preparation.signature() for preparation in recipe.preparations()] == names
+    assert [str(preparation) for preparation in recipe.preparations()][1:] == [
+        "cs valid",
+        "cs test",
+        "cs train teacher",
+    ]
+
+
 @pytest.mark.parametrize(("compare", "preset", "trials", "expected"), [
     ("teachers", "paper", 54, "0675fd0bbbdca26d"), ("teachers", "mini", 54, "1df59c4478acbf13"),
     ("losses", "paper", 48, "78449f3af3831b76"), ("losses", "mini", 48, "1bb03f9252977cae"),

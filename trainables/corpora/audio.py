@@ -40,33 +40,34 @@ class UnusableAudio(ValueError):
         self.reason, self.detail = reason, detail
 
 
-def decode(path: Path, *, longest: float) -> NDArray[np.int16]:
-    """The samples of a clip at 16 kHz, channels averaged; of joined files, one after the other.
+def decode(audio: Path | bytes, *, longest: float) -> NDArray[np.int16]:
+    """The samples of a sound file, or of the bytes of one, at 16 kHz, channels averaged; joined files in a row.
 
     Raises UnusableAudio, and nothing else, when it is missing, empty, damaged, silent, or longer than `longest`
     seconds, which is seen before more than that is decoded.
     """
+    name = audio.name if isinstance(audio, Path) else "the clip"
     try:
-        if not os.path.isfile(path):  # unlike the method of `path`, False for a name that no file can have
-            raise UnusableAudio("missing clip", path.name)
-        if path.stat().st_size == 0:
-            raise UnusableAudio("empty clip", f"{path.name} has 0 bytes")
-        with path.open("rb") as file:
-            return _decode(file, path.name, longest)
+        if isinstance(audio, Path) and not os.path.isfile(audio):  # False too for a name that no file can have
+            raise UnusableAudio("missing clip", name)
+        if not (audio.stat().st_size if isinstance(audio, Path) else audio):
+            raise UnusableAudio("empty clip", f"{name} has 0 bytes")
+        with audio.open("rb") if isinstance(audio, Path) else io.BytesIO(audio) as file:
+            return _decode(file, name, longest)
     except UnusableAudio:
         raise
     except Truncated as error:
-        raise UnusableAudio("truncated clip", f"{path.name}: {error}") from error
+        raise UnusableAudio("truncated clip", f"{name}: {error}") from error
     # One clip of a million must not end what goes through them all, whatever a library makes of its bytes.
     except Exception as error:
-        raise UnusableAudio("undecodable clip", f"{path.name}: {_why(error)}") from error
+        raise UnusableAudio("undecodable clip", f"{name}: {_why(error)}") from error
 
 
 def _decode(file: BinaryIO, name: str, longest: float) -> NDArray[np.int16]:
     pieces: list[NDArray[np.float32]] = []
     seconds, loudest, peak = 0.0, 0.0, 0.0
     for source in _sources(file):
-        with _opened(source, file) as sound:
+        with _opened(source, file, name) as sound:
             samples, rate = _samples(sound, file, longest, seconds), sound.samplerate
         if not len(samples):
             continue
@@ -93,24 +94,27 @@ def _sources(file: BinaryIO) -> list[BinaryIO | int]:
     """
     if found := streams(file):
         return [io.BytesIO(stream) for stream in found]
+    if isinstance(file, io.BytesIO):
+        file.seek(0)
+        return [file]
     os.lseek(file.fileno(), 0, os.SEEK_SET)
     return [file.fileno()]
 
 
-def _opened(source: BinaryIO | int, file: BinaryIO) -> soundfile.SoundFile:
+def _opened(source: BinaryIO | int, file: BinaryIO, name: str) -> soundfile.SoundFile:
     try:
         return soundfile.SoundFile(source, closefd=False)
     except soundfile.SoundFileError as error:
         file.seek(0)
         head = file.read(12)
         if kind := UNREAD.get(head[4:8], UNREAD.get(head[:4])):
-            name = f"is {kind}, but must be WAV, FLAC, OGG or MP3"
-            raise UnusableAudio("undecodable clip", f"{Path(file.name).name} {name}") from error
+            must = "but must be WAV, FLAC, OGG or MP3"
+            raise UnusableAudio("undecodable clip", f"{name} is {kind}, {must}") from error
         raise
 
 
 def _samples(sound: soundfile.SoundFile, file: BinaryIO, longest: float, before: float) -> NDArray[np.float32]:
-    """What a stream holds, (samples, channels); `before` are the seconds of the streams before it.
+    """The samples of a stream, (samples, channels); `before` are the seconds of the streams before it.
 
     Raises UnusableAudio when that is too long, or less than there should be.
     """
@@ -129,7 +133,7 @@ def _samples(sound: soundfile.SoundFile, file: BinaryIO, longest: float, before:
     except soundfile.SoundFileError:
         check(file)
         raise
-    # Of these two the structure was read, which is right where what is stated is not.
+    # The structure of MP3 and OGG was read, and is right where the stated length is not.
     if stated is not None and total < stated and sound.format not in ("MP3", "OGG"):
         raise UnusableAudio("truncated clip", f"{total} of {stated} samples")
     return np.concatenate(blocks) if total else np.zeros((0, sound.channels), np.float32)
@@ -145,7 +149,7 @@ def _blocks(sound: soundfile.SoundFile) -> Iterator[NDArray[np.float32]]:
 def _why(error: Exception) -> str:
     """Why libsndfile, or what came after it, could not go on."""
     if isinstance(error, soundfile.LibsndfileError):
-        # Of a file that its MP3 decoder cannot make out, libsndfile says that it does not exist.
+        # libsndfile says that a file does not exist which its MP3 decoder cannot make out.
         unknown = error.code == UNRECOGNISED or "does not exist" in error.error_string
         return "not a sound file" if unknown else error.error_string
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,34 +1,36 @@
-"""What a reviewer asks about a corpus's splits: who and what stands in several, what was left out, what was deleted."""
+"""Answers to a reviewer's questions about splits: what stands in several, what was left out, what was deleted."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from trainables.batch import Rejected
 from trainables.corpora.audio import SAMPLE_RATE
-from trainables.corpora.batching import Indices
-from trainables.corpora.common_voice import Split
-from trainables.corpora.prepared import TOO_LONG, PreparedSplit
+from trainables.corpora.prepared import PreparedSplit
+from trainables.corpora.sources import Indices
 
 
-def audit(splits: Mapping[Split, PreparedSplit], usable: Indices | None = None) -> dict[str, Any]:
-    """JSON: of each split its sizes, its quarantine and what its normaliser deleted; what of it is in `train` too.
+def audit(
+    splits: Mapping[str, PreparedSplit], usable: Indices | None = None, rejected: Sequence[Rejected] = ()
+) -> dict[str, Any]:
+    """JSON: each split's sizes, its quarantine, what its normaliser deleted, and how much of it is in `train` too.
 
     Texts are compared as they are trained on, normalised. No text and no speaker is named. `usable` are the utterances
-    of `train` that are trained on, where those are not all: the others have no room for their transcripts.
+    of `train` that are trained on, where those are not all; `rejected` those of it that the recipe has left out.
     """
     train = splits["train"]
     trained = np.arange(len(train)) if usable is None else usable
-    texts, speakers = {train.texts[i] for i in trained}, {train.speakers[i] for i in trained} - {""}
+    texts, speakers = ({column[i] for i in trained} - {""} for column in (train.texts, train.speakers))
     found: dict[str, Any] = {}
     for name, split in splits.items():
-        rows = trained if name == "train" else np.arange(len(split))
+        rows, left_out = (trained, rejected) if name == "train" else (np.arange(len(split)), ())
         found[name] = {
             "utterances": len(rows),
             "seconds": float(split.samples[rows].sum()) / SAMPLE_RATE,
             "speakers": len({split.speakers[i] for i in rows} - {""}),
-            "quarantined": dict(Counter(split.manifest["quarantined"]) + Counter({TOO_LONG: len(split) - len(rows)})),
+            "quarantined": dict(Counter(split.manifest["quarantined"]) + Counter(item.reason for item in left_out)),
             "normaliser": split.manifest["identity"]["normaliser"]["kind"],
             "characters": split.manifest["characters"],
             "deleted": split.manifest["deleted"],

@@ -1,25 +1,33 @@
 """Batches that are functions of (seed, step) alone, whoever asks and on however many workers.
 
-An epoch is a permutation, cut into windows; each window is sorted by length and cut into global batches,
-whose order is then shuffled. A global batch is dealt out to shares like cards, so that all have nearly the
-same length; which worker computes a share changes nothing in it.
+An epoch is a permutation of the utterances, cut into global batches; how is for a member of `Batching` to say. A global
+batch is dealt out to shares like cards, so that all have nearly the same length.
+
+A share is the part of a global batch that goes through the model at once. There are `optimisation.shares` of them
+however many workers there are: worker r of W computes the shares r, r + W, r + 2W, …, one after the other, and their
+gradients add up to that of the whole batch. All that is random in a share (dropout, layerdrop) is drawn from (seed,
+step, number of the share), and masks from (seed, step, utterance). So it changes nothing which worker computes a share,
+and any number of workers up to that of shares gives the same model.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
+from typing_extensions import override
 
 from trainables.batch import Batch
 from trainables.config import Config
 from trainables.corpora.audio import SAMPLE_RATE
-from trainables.corpora.prepared import FRAME, PreparedSplit
-from trainables.corpora.text import CharacterVocabulary
+from trainables.corpora.filters import FRAME
+from trainables.corpora.prepared import PreparedSplit
+from trainables.corpora.sources import FeatureSource, Indices
 from trainables.sequences import Sequences
 
 WINDOW = 50
@@ -28,47 +36,127 @@ WINDOW = 50
 USUAL_CLIP = 5.0
 """Seconds of a clip, where no corpus has been read that could tell."""
 
-Indices = NDArray[np.int64]
-FeatureSource = Callable[[Indices], Sequences]
-"""Teacher features of the utterances at some indices of a split."""
+Seconds = NDArray[np.float64]
 
 
-class ByCount(Config):
-    """Batches of a fixed number of utterances, as the paper's."""
+class _Batching(Config, ABC):
+    """How the utterances of an epoch become global batches."""
+
+    @abstractmethod
+    def epoch(self, seconds: Seconds, random: np.random.Generator) -> Iterator[Indices]:
+        """The global batches of one epoch, in order, drawn from `random` alone: each utterance once."""
+
+    @abstractmethod
+    def usual(self, longest: float) -> tuple[int, float]:
+        """Utterances of a usual batch and the seconds of each, where clips have at most `longest` seconds."""
+
+    @abstractmethod
+    def filled_by(self, seconds: Seconds) -> bool:
+        """Whether utterances of these lengths make at least one whole batch."""
+
+
+class _ByLength(_Batching):
+    """Utterances of nearly one length together, for little padding.
+
+    The permutation is cut into windows; each window is sorted by length and cut into batches, whose order is then
+    shuffled.
+    """
+
+    @abstractmethod
+    def width(self, seconds: Seconds) -> int:
+        """Utterances of a mean batch."""
+
+    @abstractmethod
+    def cut(self, seconds: Seconds) -> list[int]:
+        """Indices at which batches begin in a row of utterances of non-decreasing length."""
+
+    @override
+    def epoch(self, seconds: Seconds, random: np.random.Generator) -> Iterator[Indices]:
+        order, width = random.permutation(len(seconds)), self.width(seconds)
+        batches: list[Indices] = []
+        for start in range(0, len(order), WINDOW * width):
+            window = order[start : start + WINDOW * width]
+            window = window[np.argsort(seconds[window], kind="stable")]
+            batches += np.split(window, self.cut(seconds[window])[1:])
+        for i in random.permutation(len(batches)):
+            yield batches[i]
+
+
+class ByCount(_ByLength):
+    """Batches of a fixed number of utterances of like length, as the paper's."""
 
     kind: Literal["by_count"] = "by_count"
     utterances: Annotated[int, Field(gt=0)] = 24
 
-    def cut(self, seconds: NDArray[np.float64]) -> list[int]:
-        """Where batches begin in a row of utterances of non-decreasing length."""
+    @override
+    def width(self, seconds: Seconds) -> int:
+        return self.utterances
+
+    @override
+    def cut(self, seconds: Seconds) -> list[int]:
         return list(range(0, len(seconds), self.utterances))
 
+    @override
     def usual(self, longest: float) -> tuple[int, float]:
-        """Utterances of a usual batch and the seconds of each, where clips have at most `longest` seconds."""
         return self.utterances, min(USUAL_CLIP, longest)
 
+    @override
+    def filled_by(self, seconds: Seconds) -> bool:
+        return len(seconds) >= self.utterances
 
-class BySeconds(Config):
+
+class BySeconds(_ByLength):
     """Batches of about a fixed number of seconds, padding included."""
 
     kind: Literal["by_seconds"] = "by_seconds"
     seconds: Annotated[float, Field(gt=0)] = 48.0
 
-    def cut(self, seconds: NDArray[np.float64]) -> list[int]:
-        """Where batches begin in a row of utterances of non-decreasing length."""
+    @override
+    def width(self, seconds: Seconds) -> int:
+        return max(1, int(self.seconds / max(float(seconds.mean()), 1e-3)))
+
+    @override
+    def cut(self, seconds: Seconds) -> list[int]:
         starts = [0]
         for i, longest in enumerate(seconds):
             if i > starts[-1] and (i + 1 - starts[-1]) * longest > self.seconds:
                 starts.append(i)
         return starts
 
+    @override
     def usual(self, longest: float) -> tuple[int, float]:
-        """Utterances of a usual batch and the seconds of each, where clips have at most `longest` seconds."""
         utterances = math.ceil(self.seconds / min(USUAL_CLIP, longest))
         return utterances, self.seconds / utterances
 
+    @override
+    def filled_by(self, seconds: Seconds) -> bool:
+        return float(seconds.sum()) >= self.seconds
 
-Batching = Annotated[ByCount | BySeconds, Field(discriminator="kind")]
+
+class Shuffled(_Batching):
+    """Batches of a fixed number of utterances as the permutation has them, whatever their lengths.
+
+    Where length tells the label, as that of a command does, batches of one length would have few labels each.
+    """
+
+    kind: Literal["shuffled"] = "shuffled"
+    utterances: Annotated[int, Field(gt=0)] = 64
+
+    @override
+    def epoch(self, seconds: Seconds, random: np.random.Generator) -> Iterator[Indices]:
+        order = random.permutation(len(seconds))
+        yield from np.split(order, range(self.utterances, len(order), self.utterances))
+
+    @override
+    def usual(self, longest: float) -> tuple[int, float]:
+        return self.utterances, min(USUAL_CLIP, longest)
+
+    @override
+    def filled_by(self, seconds: Seconds) -> bool:
+        return len(seconds) >= self.utterances
+
+
+Batching = Annotated[ByCount | BySeconds | Shuffled, Field(discriminator="kind")]
 
 
 class TimeMasking(Config):
@@ -90,21 +178,11 @@ class TimeMasking(Config):
         return masked
 
 
-def global_batches(seconds: NDArray[np.float64], batching: Batching, seed: int) -> Iterator[Indices]:
+def global_batches(seconds: Seconds, batching: Batching, seed: int) -> Iterator[Indices]:
     """The global batches of step 0, 1, 2, …: indices into a split, without end."""
     epoch = 0
     while True:
-        random = np.random.default_rng((seed, epoch))
-        order = random.permutation(len(seconds))
-        mean = max(float(seconds.mean()), 1e-3)
-        width = batching.utterances if isinstance(batching, ByCount) else max(1, int(batching.seconds / mean))
-        batches: list[Indices] = []
-        for start in range(0, len(order), WINDOW * width):
-            window = order[start : start + WINDOW * width]
-            window = window[np.argsort(seconds[window], kind="stable")]
-            batches += np.split(window, batching.cut(seconds[window])[1:])
-        for i in random.permutation(len(batches)):
-            yield batches[i]
+        yield from batching.epoch(seconds, np.random.default_rng((seed, epoch)))
         epoch += 1
 
 
@@ -113,11 +191,11 @@ class Loader:
     """Turns indices of a prepared split into batches."""
 
     split: PreparedSplit
-    vocabulary: CharacterVocabulary
-    features: FeatureSource | None = None
+    sources: Mapping[str, FeatureSource] = field(default_factory=dict)
+    """Sources of all that a batch carries besides audio, by name."""
     masking: TimeMasking | None = None
     hop: int = FRAME
-    """Samples from one frame of the student to the next: masks are drawn in such."""
+    """Samples from one frame of the student to the next, in which masks are drawn."""
     usable: Indices | None = None
     """The utterances to train on; by default all."""
 
@@ -130,16 +208,18 @@ class Loader:
         so that every worker takes part in every step.
         """
         usable = np.arange(len(self.split)) if self.usable is None else self.usable
+        before = 0  # utterances of earlier steps
         for step, chosen in enumerate(global_batches(self.split.samples[usable] / SAMPLE_RATE, batching, seed)):
             if step >= start:
-                indices = usable[chosen]
+                indices, epoch = usable[chosen], 1 + before // len(usable)
                 parts = [indices[i::shares] for i in mine]
                 yield [
-                    self.batch(part, scale=1 / len(indices), seed=(seed, step))
+                    self.batch(part, scale=1 / len(indices), seed=(seed, step), epoch=epoch)
                     if len(part)
-                    else self.batch(indices[:1], scale=0.0, seed=(seed, step))
+                    else self.batch(indices[:1], scale=0.0, seed=(seed, step), epoch=epoch)
                     for part in parts
                 ]
+            before += len(chosen)
 
     def evaluation(self, *, seconds: float, rank: int, world_size: int) -> Iterator[Batch]:
         """This rank's part of the split, each utterance once over all ranks, longest batches first."""
@@ -149,19 +229,22 @@ class Loader:
         for indices in batches[::-1][rank::world_size]:
             yield self.batch(indices, scale=1.0, seed=None)
 
-    def batch(self, indices: Indices, *, scale: float, seed: tuple[int, int] | None) -> Batch:
-        """The utterances at `indices`; time masks are drawn from (seed, step, utterance) where a seed is given."""
+    def batch(self, indices: Indices, *, scale: float, seed: tuple[int, int] | None, epoch: int = 0) -> Batch:
+        """The utterances at `indices`.
+
+        In training, `seed` is (seed, step), and time masks are drawn from (seed, step, utterance); in evaluation None.
+        """
         waveforms = [self.split.audio(int(i)).astype(np.float32) / 32768 for i in indices]
-        audio, texts = Sequences.stack(waveforms), tuple(self.split.texts[i] for i in indices)
-        tokens = [np.array(self.vocabulary.encode(text), np.int64) for text in texts]
         return Batch(
             ids=tuple(self.split.ids[i] for i in indices),
-            audio=audio,
-            tokens=Sequences.stack(tokens),
+            audio=Sequences.stack(waveforms),
             scale=torch.full((len(indices),), scale),
-            texts=texts,
-            teacher=self.features(indices) if self.features and seed else None,
+            texts=tuple(self.split.texts[i] for i in indices),
+            sources={name: source(indices) for name, source in self.sources.items()},
             masked=self._masks(indices, seed) if self.masking and seed else None,
+            indices=tuple(indices.tolist()),
+            step=seed[1] if seed else 0,
+            epoch=epoch,
         )
 
     def _masks(self, indices: Indices, seed: tuple[int, int]) -> torch.Tensor:

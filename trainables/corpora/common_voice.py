@@ -21,21 +21,23 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
+from typing_extensions import override
 
 from trainables.batch import Rejected, Utterance
-from trainables.config import Config, Folder
+from trainables.config import Folder
 from trainables.corpora import tsv
+from trainables.corpora.base import SpeechCorpus
 
-Split = Literal["train", "valid", "test"]
-FILES: dict[Split, str] = {"train": "train.tsv", "valid": "dev.tsv", "test": "test.tsv"}
+FILES = {"train": "train.tsv", "valid": "dev.tsv", "test": "test.tsv"}
+"""Tables of the splits."""
 REQUIRED = ("client_id", "path", "sentence")
 FILLED = ("down_votes", "locale")
 """Further columns that no release leaves empty: a row that ends before them was cut, and so may be its sentence."""
 LOCALE = r"^[A-Za-z]{2,3}(-[A-Za-z0-9]+)*$"
 
 
-class CommonVoice(Config):
-    """One language of a Common Voice release."""
+class CommonVoice(SpeechCorpus):
+    """One language of a Common Voice release: its splits `train`, `valid` and `test`."""
 
     kind: Literal["common_voice"] = "common_voice"
     root: Folder
@@ -64,16 +66,18 @@ class CommonVoice(Config):
             raise ValueError(f"The data root must be a folder with Common Voice locales, but {root} is none.")
         return root
 
+    @override
     def release(self) -> str:
-        """What this data is called in tables: the line in `RELEASE.txt`, or the name of the root folder.
+        """The line in `RELEASE.txt`, or the name of the root folder.
 
         Raises ValueError when `RELEASE.txt` is no text that can be read.
         """
         label = _text(Path(self.root) / "RELEASE.txt") or ""
         return label.strip() or os.path.basename(os.path.realpath(self.root))
 
+    @override
     def licence(self) -> str:
-        """Of the recordings: what `SOURCES.json` says of the packages they come from, or CC0-1.0, Common Voice's own.
+        """The licences that `SOURCES.json` gives the packages of the recordings, or CC0-1.0, Common Voice's own.
 
         Raises ValueError when the root is not there, since a name alone does not tell, or when `SOURCES.json` does not
         tell either.
@@ -86,6 +90,7 @@ class CommonVoice(Config):
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{sources} must be JSON that gives each of its `packages` a `licence`.") from error
 
+    @override
     def fingerprint(self) -> str:
         """Digest of the three TSV files and of the names and sizes of the clips that they name."""
         tables = [self._table(split) for split in FILES]
@@ -93,16 +98,17 @@ class CommonVoice(Config):
         known = [*tables, clips] if os.path.isdir(clips) else tables
         return _fingerprint(self.root, self.language, tuple(path.stat().st_mtime_ns for path in known))
 
-    def utterances(self, split: Split) -> Iterator[Utterance | Rejected]:
+    @override
+    def utterances(self, split: str) -> Iterator[Utterance | Rejected]:
         """The rows of a split in the order of its file; a malformed row comes as `Rejected`.
 
         Raises ValueError when the file is missing, cannot be read, or has a header that lacks a column that is needed.
         """
         path, clips = self._table(split), self.folder / "clips"
         for row in tsv.rows(path, REQUIRED, FILLED, key="path"):
-            yield _utterance(row, clips, self.language)
+            yield _utterance(row, clips)
 
-    def _table(self, split: Split) -> Path:
+    def _table(self, split: str) -> Path:
         path = self.folder / FILES[split]
         if not stat.S_ISREG(_mode(path)):
             raise ValueError(f"The language {self.language!r} must have {FILES[split]}, but {path} does not exist.")
@@ -111,9 +117,10 @@ class CommonVoice(Config):
 
 @cache
 def _fingerprint(root: str, language: str, changed: tuple[int, ...]) -> str:
-    """A hundred trials ask, and looking at every clip takes long; `changed` are the times of the last changes.
+    """The fingerprint, remembered: a hundred trials ask, and looking at every clip takes long.
 
-    A clip that is overwritten in place changes no folder: the next process sees it.
+    `changed` are the times of the last changes. A clip that is overwritten in place changes no folder: the next process
+    sees it.
     """
     corpus, total = CommonVoice(root=root, language=language), hashlib.sha256()
     for split in FILES:
@@ -123,7 +130,7 @@ def _fingerprint(root: str, language: str, changed: tuple[int, ...]) -> str:
     found = hashlib.sha256(f"{total.hexdigest()}\n".encode())
     for split in FILES:
         for row in corpus.utterances(split):
-            if isinstance(row, Utterance):
+            if isinstance(row, Utterance) and isinstance(row.audio, Path):
                 found.update(f"{row.audio.name}:{_size(row.audio)}\n".encode())
     return found.hexdigest()[:16]
 
@@ -169,7 +176,7 @@ def _text(path: Path) -> str | None:
         raise ValueError(f"{path} must be UTF-8 text that can be read, but is not: {why}.") from error
 
 
-def _utterance(row: tsv.Row, clips: Path, language: str) -> Utterance | Rejected:
+def _utterance(row: tsv.Row, clips: Path) -> Utterance | Rejected:
     where = f"line {row.line}"
     if row.fault:
         return Rejected(where, "malformed row", row.fault)
@@ -178,4 +185,4 @@ def _utterance(row: tsv.Row, clips: Path, language: str) -> Utterance | Rejected
         return Rejected(where, "malformed row", f"`path` must be a file name, but is {name!r}")
     # Releases before 4 leave the extension out.
     audio = clips / (name if "." in name else f"{name}.mp3")
-    return Utterance(audio.stem, audio, None, row.values["sentence"], language, row.values["client_id"])
+    return Utterance(audio.stem, audio, row.values["sentence"], row.values["client_id"])

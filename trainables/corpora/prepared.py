@@ -1,60 +1,78 @@
-"""A split on disk, ready to train from: 16-bit waveforms and normalised texts in one memory-mapped Arrow file.
+"""A split on disk, ready to train from: 16-bit waveforms, normalised texts and labels in one memory-mapped Arrow file.
 
 A prepared split is addressed by the hash of what made it. Its manifest is written last and holds the
-checksum of the data; clips that cannot be used are listed with their reasons in `quarantine.jsonl`.
+checksum of the data.
+
+Quarantine: no clip of a corpus ends a preparation, and none is left out silently. Whatever cannot be used, a row that
+is malformed, a file that does not decode, a text of which normalisation leaves nothing, a clip that a filter of the
+recipe refuses, is listed in `quarantine.jsonl` with a reason; the reasons are counted in the manifest, told to the
+person who waits, and shown in the report. Only a split of which nothing is left is an error.
 """
 
 import json
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
+from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import compute
-from pydantic import Field
+from pydantic import Field, model_validator
+from typing_extensions import override
 
 from trainables.batch import Rejected, Utterance
 from trainables.cache import building, cache_folder, sha256_of, write_atomically
-from trainables.config import Preparation
+from trainables.config import Preparation, Since
 from trainables.corpora.audio import SAMPLE_RATE, UnusableAudio, decode
-from trainables.corpora.common_voice import CommonVoice, Split
+from trainables.corpora.corpus import Corpus
+from trainables.corpora.filters import Filter, RoomForCTC
 from trainables.corpora.text import Normaliser
 
 T = TypeVar("T")
-TOO_LONG = "transcript too long"
-FRAME = 320
-"""Samples from one frame to the next, 20 ms, of nearly all speech encoders (wav2vec 2.0 §2, Whisper §2.2)."""
 SCHEMA = pa.schema([
     ("id", pa.string()), ("text", pa.string()), ("speaker", pa.string()), ("audio", pa.large_binary()),
 ])  # fmt: skip
+"""Columns of a split that is not labelled. `text` is null where the corpus has no transcript."""
+LABEL = "label:"
+"""Before the name of a slot in the name of its column, a string or null for each utterance."""
 
 
 class SplitPreparation(Preparation):
     """Decode, resample, normalise and check one split of a corpus."""
 
     format: ClassVar[int] = 3
-    corpus: CommonVoice
-    split: Split
+    corpus: Corpus
+    split: str
+    """One of the corpus's own."""
     normaliser: Normaliser
     longest: Annotated[float, Field(gt=0)]
     """Seconds; longer clips are quarantined."""
+    filters: Annotated[tuple[Filter, ...], Since(before=(RoomForCTC(),))] = ()
+    """Needs of the recipe's loss; clips that any of them refuses are quarantined."""
+
+    @model_validator(mode="after")
+    def _one_of_its_splits(self) -> Self:
+        if self.split not in self.corpus.splits:
+            splits = ", ".join(self.corpus.splits)
+            raise ValueError(f"`split` must be one of the corpus's, {splits}, but is {self.split!r} instead.")
+        return self
 
     def __str__(self) -> str:
-        return f"{self.corpus.language} {self.split}"
+        return f"{self.corpus} {self.split}"
 
     def folder(self) -> Path:
-        """Where the prepared split lies, or will lie."""
+        """The place of the prepared split, whether it is there or not."""
         return cache_folder() / "prepared" / self.signature()
 
+    @override
     def build(self) -> Path:
         """The folder of the prepared split, made if it is not there.
 
@@ -66,8 +84,8 @@ class SplitPreparation(Preparation):
         PreparedSplit(self.folder()).verify()
         return self.folder()
 
+    @override
     def summary(self) -> str:
-        """One line on what was prepared, for the person who waits."""
         manifest = PreparedSplit(self.folder()).manifest
         line = f"{manifest['utterances']} utterances, {manifest['seconds'] / 3600:.2f} h"
         if rejected := manifest["quarantined"]:
@@ -78,17 +96,19 @@ class SplitPreparation(Preparation):
     def _write(self, folder: Path) -> None:
         seconds, kept, rejected = 0.0, 0, []
         characters, deleted = 0, Counter[str]()
-        with pa.OSFile(str(folder / "data.arrow"), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+        schema = pa.schema([*SCHEMA, *(pa.field(f"{LABEL}{slot}", pa.string()) for slot in self.corpus.slots)])
+        with pa.OSFile(str(folder / "data.arrow"), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
             for items in _windows(self._clips(), 64):
                 clips = [item for item in items if isinstance(item, _Clip)]
                 rejected += [item for item in items if isinstance(item, Rejected)]
                 seconds += sum(len(clip.audio) for clip in clips) / 2 / SAMPLE_RATE
                 kept += len(clips)
-                characters += sum(len(clip.text) + len(clip.deleted) for clip in clips)
+                characters += sum(len(clip.text or "") + len(clip.deleted) for clip in clips)
                 deleted.update(c for clip in clips for c in clip.deleted)
                 if clips:
                     columns = [[getattr(clip, name) for clip in clips] for name in SCHEMA.names]
-                    writer.write_batch(pa.record_batch(columns, schema=SCHEMA))
+                    columns += [[clip.labels.get(slot) for clip in clips] for slot in self.corpus.slots]
+                    writer.write_batch(pa.record_batch(columns, schema=schema))
         write_quarantine(folder / "quarantine.jsonl", rejected)
         reasons = Counter(item.reason for item in rejected)
         if not kept:
@@ -111,17 +131,22 @@ class SplitPreparation(Preparation):
     def _clip(self, utterance: Utterance | Rejected) -> "_Clip | Rejected":
         if isinstance(utterance, Rejected):
             return utterance
-        text = self.normaliser(utterance.text)
-        if not text:
-            return Rejected(utterance.id, "empty transcript", f"{utterance.text!r} has no letters left")
+        text, deleted = None, ""
+        if utterance.text is not None:
+            text, deleted = self.normaliser(utterance.text), self.normaliser.deleted(utterance.text)
+            if not text:
+                return Rejected(utterance.id, "empty transcript", f"{utterance.text!r} has no letters left")
+        if unknown := utterance.labels.keys() - {*self.corpus.slots}:
+            slots, others = ", ".join(self.corpus.slots) or "none", ", ".join(sorted(unknown))
+            raise ValueError(f"Labels must be in the corpus's slots, {slots}, but {utterance.id!r} has {others}.")
         try:
             audio = decode(utterance.audio, longest=self.longest)
         except UnusableAudio as error:
             return Rejected(utterance.id, error.reason, error.detail)
-        frames, needed = frames_of(len(audio)), frames_needed(text)
-        if frames < needed:
-            return Rejected(utterance.id, TOO_LONG, f"needs {needed} frames, the clip has {frames}")
-        return _Clip(utterance.id, text, utterance.speaker, audio.tobytes(), self.normaliser.deleted(utterance.text))
+        for chosen in self.filters:
+            if refusal := chosen.refuse(text, len(audio)):
+                return Rejected(utterance.id, *refusal)
+        return _Clip(utterance.id, text, utterance.speaker, audio.tobytes(), deleted, utterance.labels)
 
 
 def write_quarantine(path: Path, rejected: Iterable[Rejected]) -> None:
@@ -140,10 +165,11 @@ class _Clip(NamedTuple):
     """A row of the Arrow file, and what normalising its text took away."""
 
     id: str
-    text: str
+    text: str | None
     speaker: str
     audio: bytes
     deleted: str
+    labels: Mapping[str, str]
 
 
 def _by_category(deleted: Counter[str]) -> dict[str, dict[str, int]]:
@@ -155,19 +181,6 @@ def _by_category(deleted: Counter[str]) -> dict[str, dict[str, int]]:
     return found
 
 
-def frames_of(samples: int) -> int:
-    """Frames that w2v-BERT gives, pairs of 10 ms under windows of 25 ms: the fewest of those with one every 20 ms.
-
-    A clip with room for its transcript in these has room in those of all such students, who share the preparation.
-    """
-    return max(0, (samples - 400) // (FRAME // 2) + 1) // 2
-
-
-def frames_needed(tokens: Sequence[Any]) -> int:
-    """The fewest frames that CTC can emit tokens in, one each, and a blank between two that are alike."""
-    return len(tokens) + sum(a == b for a, b in pairwise(tokens))
-
-
 @dataclass(frozen=True)
 class PreparedSplit:
     """A prepared split as memory-mapped columns; nothing is read before it is asked for."""
@@ -176,7 +189,7 @@ class PreparedSplit:
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """What was prepared, from what, and its checksum."""
+        """Identity of the preparation, release of the corpus, counts, and the data's checksum."""
         return json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
 
     @cached_property
@@ -202,13 +215,28 @@ class PreparedSplit:
 
     @cached_property
     def texts(self) -> list[str]:
-        """The normalised transcripts."""
-        return self._table["text"].to_pylist()
+        """The normalised transcripts; empty where the corpus has none, as no other one is."""
+        return self._table["text"].fill_null("").to_pylist()
+
+    @property
+    def transcripts(self) -> list[str]:
+        """The normalised transcripts, all there. Raises ValueError when the corpus has none of some utterance."""
+        if missing := self.texts.count(""):
+            raise ValueError(
+                f"All utterances of {self.folder} must have transcripts, but {missing} of {len(self)} have none."
+            )
+        return self.texts
 
     @cached_property
     def speakers(self) -> list[str]:
-        """Who speaks them, as the corpus names them."""
+        """The speakers of the utterances, as the corpus names them; empty where it does not."""
         return self._table["speaker"].to_pylist()
+
+    @cached_property
+    def labels(self) -> dict[str, list[str | None]]:
+        """By slot, the label of each utterance; None where it has none in that slot."""
+        slots = [name.removeprefix(LABEL) for name in self._table.column_names if name.startswith(LABEL)]
+        return {slot: self._table[f"{LABEL}{slot}"].to_pylist() for slot in slots}
 
     @cached_property
     def samples(self) -> NDArray[np.int64]:

@@ -1,8 +1,9 @@
 """Clips that CTC can never learn: their transcripts need more frames than the student makes of them.
 
-Preparation leaves out those that have no room in any student's frames. What is left to see is what it cannot know: how
-many frames this student makes, and which rare characters share the unknown token, so that two in a row need a blank
-between them. PyTorch's loss of such a clip is infinite; taken for 0, as it is, it would pass unseen.
+Preparation leaves out those that have no room in the frames of all students (`RoomForCTC`), since all share it. It
+cannot know how many frames one student makes, nor which rare characters share the unknown token, so that two in a row
+need a blank between them: that is seen here, when a recipe has both. PyTorch's loss of such a clip is infinite; taken
+for 0, as it is, it would pass unseen.
 """
 
 from collections.abc import Callable
@@ -10,8 +11,9 @@ from collections.abc import Callable
 import numpy as np
 
 from trainables.batch import Rejected
-from trainables.corpora.batching import Indices
-from trainables.corpora.prepared import TOO_LONG, PreparedSplit, frames_needed
+from trainables.corpora.filters import TOO_LONG, frames_needed
+from trainables.corpora.prepared import PreparedSplit
+from trainables.corpora.sources import Indices
 from trainables.corpora.text import CharacterVocabulary
 
 LOST = 2

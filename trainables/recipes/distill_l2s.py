@@ -10,10 +10,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import pyarrow as pa
 import torch
 from jaxtyping import Float
-from pyarrow import parquet
 from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -21,12 +21,15 @@ from torch.nn import functional
 from typing_extensions import override
 
 from trainables.batch import Batch, Rejected
-from trainables.config import Preparation, Where
+from trainables.config import Preparation, Since, Where
 from trainables.corpora.audit import audit
 from trainables.corpora.batching import Batching, ByCount, Loader, TimeMasking
-from trainables.corpora.common_voice import CommonVoice, Split
+from trainables.corpora.corpus import Corpus
+from trainables.corpora.filters import RoomForCTC
 from trainables.corpora.prepared import PreparedSplit, SplitPreparation, write_quarantine
 from trainables.corpora.room import with_room
+from trainables.corpora.sources import FeatureSource, Tokens
+from trainables.corpora.subsets import Subset
 from trainables.corpora.text import CharacterVocabulary, Letters, Normaliser
 from trainables.decoding import greedy
 from trainables.export import ctc_folder
@@ -34,7 +37,7 @@ from trainables.export.card import Card, Dataset, fields
 from trainables.export.recogniser import recogniser
 from trainables.losses.regression import AlignedRegression
 from trainables.losses.transport import OptimalTransport
-from trainables.metrics import ErrorCounts, Transcripts
+from trainables.metrics import Scores, transcription, write_utterances
 from trainables.optimisation import Group, Optimisation
 from trainables.recipes import probe
 from trainables.recipes.recipe import Recipe
@@ -51,12 +54,14 @@ from trainables.training import World, evaluating, fit
 STUDENT, UTTERANCES = "student.safetensors", "utterances.parquet"
 """Files that a trial keeps: the student's weights, and the test split as it was recognised."""
 Distillation = Annotated[AlignedRegression | OptimalTransport, Field(discriminator="kind")]
+METRICS = ("cer", "wer")
 
 
 class DistillL2S(Recipe):
     """One cell of Table 1: a language, a student, a teacher and λ."""
 
-    corpus: CommonVoice
+    corpus: Corpus
+    """Any with the splits `train`, `valid` and `test`."""
     student: CTCStudent
     teacher: Teacher
     distillation: Distillation = AlignedRegression()
@@ -67,11 +72,13 @@ class DistillL2S(Recipe):
     """Seconds; longer clips are left out of training, and only there."""
     longest_clip: Annotated[float, Field(gt=0, le=30)] = 30.0
     """Seconds; longer clips are left out of validation and test too."""
+    subset: Annotated[Subset | None, Since()] = None
+    """Part of the training split to train on; by default all of it. The vocabulary is always that of the whole."""
     batching: Batching = ByCount(utterances=24)
     masking: TimeMasking = TimeMasking()
     optimisation: Optimisation = Optimisation()
     selection: Literal["cer", "wer"] = "cer"
-    """What the best checkpoint is best in, on the validation split (the released code takes WER)."""
+    """Error rate on the validation split by which the best checkpoint is chosen (the released code takes WER)."""
     evaluation_seconds: Annotated[float, Field(gt=0), Where()] = 240.0
     """Padded seconds in one batch of evaluation."""
     seed: Annotated[int, Field(ge=0)] = 1
@@ -82,23 +89,27 @@ class DistillL2S(Recipe):
         else:
             variants = self.teacher.label, self.distillation.label
             how = ", ".join(filter(None, ("distilled", f"λ = {self.weight:g}", *variants)))
-        return f"{self.corpus.language}, {how}, seed {self.seed}"
+        part = f"{self.subset}, " if self.subset else ""
+        return f"{self.corpus}, {part}{how}, seed {self.seed}"
 
     @property
+    @override
     def steps(self) -> int:
-        """See `Recipe.steps`."""
         return self.optimisation.steps
 
-    def split(self, split: Split) -> SplitPreparation:
+    def split(self, split: str) -> SplitPreparation:
         """One prepared split."""
         longest = self.longest_training_clip if split == "train" else self.longest_clip
-        return SplitPreparation(corpus=self.corpus, split=split, normaliser=self.normaliser, longest=longest)
+        return SplitPreparation(
+            corpus=self.corpus, split=split, normaliser=self.normaliser, longest=longest, filters=(RoomForCTC(),)
+        )
 
     def features(self) -> FeaturePreparation | None:
         """The teacher's hidden states over the training transcripts, where one takes part that has them cached."""
         teacher = self.teacher.cached() if self.weight else None
         return FeaturePreparation(teacher=teacher, split=self.split("train")) if teacher else None
 
+    @override
     def preparations(self) -> tuple[Preparation, ...]:
         """The three splits and, where a teacher takes part, its features."""
         splits = self.split("train"), self.split("valid"), self.split("test")
@@ -107,27 +118,32 @@ class DistillL2S(Recipe):
 
     @override
     def reports(self) -> tuple[str, ...]:
-        return tuple(f"{split}/{metric}" for split in ("valid", "test") for metric in ("cer", "wer"))
+        return tuple(f"{split}/{metric}" for split in ("valid", "test") for metric in METRICS)
 
     def run(self, run: Run) -> dict[str, float]:
         """Train, keep the student with the best validation error, test it.
 
         Keeps `student.safetensors`, with the vocabulary in its metadata, `utterances.parquet`, the test split as it
-        was recognised, `audit.json`, what there is to know of the splits, and `quarantine.jsonl`, where clips had no
-        room for their transcripts in this student's frames. Raises ValueError when there are more workers than shares.
+        was recognised, `audit.json`, a reviewer's questions about the splits, and `quarantine.jsonl`, where clips had
+        no room for their transcripts in this student's frames.
+        Raises ValueError when there are more workers than shares, or the subset is larger than the training split or
+        smaller than a batch.
         """
         world = World.here()
         mine = self.optimisation.shares_of(world.rank, world.size)
         train, valid, test = (PreparedSplit(self.split(s).build()) for s in ("train", "valid", "test"))
         # As in the released code, which counts characters over both.
         vocabulary = CharacterVocabulary.of([*train.texts, *valid.texts])
-        features = self.features()
-        source = self.teacher.source(CachedFeatures(features.build()), len(train)) if features else None
+        sources: dict[str, FeatureSource] = {"tokens": Tokens(train, vocabulary)}
+        if features := self.features():
+            sources["teacher"] = self.teacher.source(CachedFeatures(features.build()), len(train))
         frames = self.student.frames()
         usable, without_room = with_room(train, vocabulary, frames.count, frames.hop)
+        if self.subset:
+            usable = np.intersect1d(usable, self.subset.indices(train, self.batching))
         torch.manual_seed(self.seed)
         task = self.task(vocabulary, train.texts)
-        loader = Loader(train, vocabulary, source, self.masking, frames.hop, usable)
+        loader = Loader(train, sources, self.masking, frames.hop, usable)
         selection = Best(value=f"valid/{self.selection}")
         progress = fit(
             task,
@@ -136,16 +152,16 @@ class DistillL2S(Recipe):
             train=lambda step: loader.training(
                 self.batching, seed=self.seed, start=step, shares=self.optimisation.shares, mine=mine
             ),
-            valid=lambda: self._evaluation(valid, vocabulary, world),
+            valid=lambda: self._evaluation(valid, world),
             selection=selection,
             seed=self.seed,
             world=world,
         )
-        transcripts = Transcripts()
+        scores = Scores(METRICS)
         with evaluating(task, world, self.optimisation.precision):
-            rates = task.evaluate(world.batches(self._evaluation(test, vocabulary, world)), transcripts)
-        if (utterances := transcripts.table(test)) is not None:
-            splits = audit({"train": train, "valid": valid, "test": test}, usable)
+            rates = task.evaluate(world.batches(self._evaluation(test, world)), scores)
+        if (utterances := scores.table(test, "test")) is not None:
+            splits = audit({"train": train, "valid": valid, "test": test}, usable, without_room)
             keep(run, task.weights(), vocabulary, utterances, splits, without_room)
         result = {
             "step": float(self.optimisation.steps),
@@ -156,8 +172,9 @@ class DistillL2S(Recipe):
         run.report(result, step=self.optimisation.steps)
         return result
 
+    @override
     def probe(self) -> dict[str, float]:
-        """See `Recipe.probe`. Builds the student and reads the width of the teacher."""
+        """The seconds of a step and the parameters; builds the student, and of the teacher reads the width alone."""
         batches = probe.noise(
             self.batching,
             longest=self.longest_training_clip,
@@ -200,10 +217,8 @@ class DistillL2S(Recipe):
             online.restrict_to(texts)
         return DistillL2STask(student, vocabulary, distillation, self.weight, online)
 
-    def _evaluation(self, split: PreparedSplit, vocabulary: CharacterVocabulary, world: World) -> Iterator[Batch]:
-        return Loader(split, vocabulary).evaluation(
-            seconds=self.evaluation_seconds, rank=world.rank, world_size=world.size
-        )
+    def _evaluation(self, split: PreparedSplit, world: World) -> Iterator[Batch]:
+        return Loader(split).evaluation(seconds=self.evaluation_seconds, rank=world.rank, world_size=world.size)
 
 
 class DistillL2STask(Task):
@@ -246,25 +261,27 @@ class DistillL2STask(Task):
         terms = {"ctc": (ctc * batch.scale).sum()}
         total = terms["ctc"]
         if self.distillation is not None:
-            teacher = self.online(batch.texts) if self.online else batch.teacher
-            assert teacher is not None
+            teacher = self.online(batch.texts) if self.online else batch.sources["teacher"]
             labels = encoded.logits.values.argmax(dim=2)
             distance = self.distillation(encoded.hidden, teacher, labels)
             terms["distillation"] = (distance * batch.scale).sum()
             total = total + self.weight * terms["distillation"]
         return Losses(total, terms)
 
-    def evaluate(self, batches: Iterator[Batch], transcripts: Transcripts | None = None) -> dict[str, float]:
-        """CER and WER in percent of greedy decoding (§3.5: no language model); `transcripts` takes each utterance."""
-        counts = ErrorCounts()
+    def evaluate(self, batches: Iterator[Batch], scores: Scores | None = None) -> dict[str, float]:
+        """CER and WER in percent of greedy decoding (§3.5: no language model); `scores` takes each utterance.
+
+        Each has columns for the student's frames, and for those of them whose likeliest output is not blank.
+        """
+        scores = Scores(METRICS) if scores is None else scores
         for batch in batches:
             logits = self.student(batch).logits
             labels = Sequences(logits.values.argmax(dim=2), logits.lengths)
             hypotheses = greedy(labels.values, labels.lengths, self.vocabulary)
-            counts.add(batch.texts, hypotheses)
-            if transcripts is not None:
-                transcripts.add(batch, hypotheses, labels, self.vocabulary.blank)
-        return counts.rates()
+            spoken = ((labels.values != self.vocabulary.blank) & labels.mask).sum(dim=1)
+            frames = {"frames": labels.lengths.tolist(), "nonblank_frames": spoken.tolist()}
+            scores.add(batch, hypotheses, frames | transcription(batch.texts, hypotheses))
+        return scores.rates()
 
 
 def keep(
@@ -281,7 +298,7 @@ def keep(
         audited = Path(folder, "audit.json")
         metadata = {"vocabulary": json.dumps(vocabulary.tokens, ensure_ascii=False)}
         save_file({name: value.contiguous() for name, value in student.items()}, weights, metadata)
-        parquet.write_table(utterances, rows, compression="zstd")
+        write_utterances(rows, [utterances])
         run.keep(weights)
         audited.write_text(json.dumps(splits, indent=1, ensure_ascii=False), encoding="utf-8")
         run.keep(rows)
@@ -294,14 +311,15 @@ def keep(
 
 def ctc_loss(encoded: Encoded, batch: Batch, blank: int) -> Float[Tensor, " batch"]:
     """CTC of each utterance per character (eq. 12), in float32; 0 where no path fits the frames (see `with_room`)."""
+    tokens = batch.sources["tokens"]
     with torch.autocast(encoded.logits.values.device.type, enabled=False):
         loss = functional.ctc_loss(
             encoded.logits.values.float().log_softmax(dim=2).transpose(0, 1),
-            batch.tokens.values,
+            tokens.values,
             encoded.logits.lengths,
-            batch.tokens.lengths,
+            tokens.lengths,
             blank=blank,
             reduction="none",
             zero_infinity=True,
         )
-    return loss / batch.tokens.lengths.clamp(min=1)
+    return loss / tokens.lengths.clamp(min=1)

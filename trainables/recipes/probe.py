@@ -11,7 +11,7 @@ import torch
 from trainables.batch import Batch
 from trainables.corpora.audio import SAMPLE_RATE
 from trainables.corpora.batching import Batching, TimeMasking
-from trainables.corpora.prepared import FRAME
+from trainables.corpora.filters import FRAME
 from trainables.corpora.text import BLANK, DELIMITER, UNKNOWN, CharacterVocabulary
 from trainables.optimisation import Optimisation
 from trainables.sequences import Sequences
@@ -23,7 +23,7 @@ WARM_UP, MEASURED = 3, 5
 VOCABULARY = CharacterVocabulary((DELIMITER, *(chr(ord("α") + i) for i in range(37)), UNKNOWN, BLANK))
 """As large as a language's."""
 CHARACTERS_PER_SECOND, TOKENS_PER_SECOND = 12, 4
-"""Of a transcript, about: the loss takes longer over longer ones."""
+"""Rates of transcripts, about: the loss takes longer over longer ones."""
 
 
 def noise(
@@ -46,10 +46,10 @@ def noise(
             Batch(
                 ids=("noise",) * size,
                 audio=_equal(0.1 * torch.randn(size, max(1, int(seconds * SAMPLE_RATE)))),
-                tokens=_equal(torch.randint(VOCABULARY.unknown, (size, characters))),
                 scale=torch.full((size,), 1 / utterances if count else 0.0),
                 texts=(" ".join("a" * tokens),) * size,
-                teacher=_equal(torch.randn(size, 2 + tokens, teacher)) if teacher else None,
+                sources={"tokens": _equal(torch.randint(VOCABULARY.unknown, (size, characters)))}
+                | ({"teacher": _equal(torch.randn(size, 2 + tokens, teacher))} if teacher else {}),
                 masked=torch.from_numpy(np.stack(masks)),
             )
         )

@@ -20,7 +20,7 @@ from typing import Any
 from transformers import PretrainedConfig
 
 from trainables.corpora.audio import SAMPLE_RATE
-from trainables.corpora.prepared import FRAME
+from trainables.corpora.filters import FRAME
 
 WAVEFORM = {"sampling_rate": SAMPLE_RATE}
 FILTER_BANKS = {"sampling_rate": SAMPLE_RATE, "stride": 2, "num_mel_bins": 80}

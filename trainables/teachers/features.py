@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from trainables.cache import building, cache_folder, sha256_of, write_atomically
 from trainables.config import Preparation
-from trainables.corpora.batching import FeatureSource, Indices
 from trainables.corpora.prepared import PreparedSplit, SplitPreparation
+from trainables.corpora.sources import FeatureSource, Indices
 from trainables.sequences import Sequences
 from trainables.teachers.language_model import FrozenLanguageModel
 
@@ -34,9 +35,10 @@ class FeaturePreparation(Preparation):
         return f"{self.split} {self.teacher.label or 'teacher'}{seed}"
 
     def folder(self) -> Path:
-        """Where the features lie, or will lie."""
+        """The place of the features, whether they are there or not."""
         return cache_folder() / "features" / self.signature()
 
+    @override
     def build(self) -> Path:
         """The folder of the features, made if it is not there.
 
@@ -49,20 +51,20 @@ class FeaturePreparation(Preparation):
         CachedFeatures(self.folder()).verify()
         return self.folder()
 
+    @override
     def summary(self) -> str:
-        """One line on what was prepared, for the person who waits."""
         values = CachedFeatures(self.folder()).values
         return f"{len(values)} hidden states of {values.shape[1]} ({values.nbytes / 2**20:.0f} MiB)"
 
     def _write(self, folder: Path, split: PreparedSplit) -> None:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        teacher = self.teacher.build().to(device)
+        texts, teacher = split.transcripts, self.teacher.build().to(device)
         rows, written = np.zeros((len(split), 2), np.int64), 0
-        by_length = sorted(range(len(split)), key=lambda i: len(split.texts[i]))
+        by_length = sorted(range(len(split)), key=lambda i: len(texts[i]))
         with (folder / "values.bin").open("wb") as file:  # all of them may be more than memory holds
             for start in range(0, len(by_length), TEXTS_AT_ONCE):
                 indices = by_length[start : start + TEXTS_AT_ONCE]
-                hidden = teacher([split.texts[i] for i in indices])
+                hidden = teacher([texts[i] for i in indices])
                 values, lengths = hidden.values.half().cpu().numpy(), hidden.lengths.tolist()
                 for i, row, length in zip(indices, values, lengths, strict=True):
                     file.write(row[:length].tobytes())
@@ -84,7 +86,7 @@ class CachedFeatures:
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """What was computed, from what, and its checksums."""
+        """Identity of the preparation, width of the features, and the data's checksums."""
         return json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
 
     # Opened when first asked for, so that `verify` can tell of a file that does not even open.
@@ -95,7 +97,7 @@ class CachedFeatures:
 
     @cached_property
     def rows(self) -> NDArray[np.int64]:
-        """Where each transcript's hidden states begin and end, (utterances, 2)."""
+        """The places at which each transcript's hidden states begin and end, (utterances, 2)."""
         return np.load(self.folder / "rows.npy")
 
     def __call__(self, indices: Indices) -> Sequences:
@@ -118,7 +120,7 @@ class ShuffledFeatures:
 
     features: FeatureSource
     others: Indices
-    """Of each utterance, whose."""
+    """For each utterance, the index of the one whose features it gets."""
 
     @classmethod
     def of(cls, features: FeatureSource, utterances: int, seed: int) -> "ShuffledFeatures":

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, 
 from typing_extensions import override
 
 from trainables.config import Config, Location
-from trainables.corpora.batching import FeatureSource
+from trainables.corpora.sources import FeatureSource
 from trainables.sequences import Sequences
 from trainables.weights import (
     TOKENIZER_FILES,

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 from typing_extensions import override
 
-from trainables.corpora.batching import FeatureSource
+from trainables.corpora.sources import FeatureSource
 from trainables.teachers.features import ShuffledFeatures
 from trainables.teachers.language_model import (
     LanguageModel,

@@ -17,7 +17,7 @@ LAYOUT = Layout([Table("table1", "", "language", [Column("all", "")], Value("tes
 
 def lines(toys: Sweep, metric: Value | None) -> list[str]:
     console = Console(record=True, width=200)
-    told, trial = Narrator(console, replace(toys, metric=metric), LAYOUT, 0), toys.trials[0]
+    told, trial = Narrator(console, replace(toys, metric=metric), LAYOUT, 4, 0), toys.trials[0]
     told.reported(trial, {"step": 4, "valid/cer": 12.34})
     told.reported(trial, {"step": 8, "loss": 1.0})
     told.reported(trial, {"step": 8, "valid/cer": 11.0})

@@ -5,6 +5,7 @@ import pytest
 
 from orchestrator.study.sweep import Resources, Sweep, Trial, grid, load
 from tests.toy.recipe import Toy
+from trainables.corpora.common_voice import CommonVoice
 from trainables.recipes.distill_l2s import DistillL2S
 
 
@@ -20,6 +21,7 @@ def test_an_axis_must_be_a_field(recipe: DistillL2S) -> None:
 
 
 def test_a_signature_is_what_decides_the_result_and_nothing_else(recipe: DistillL2S, tmp_path: Path) -> None:
+    assert isinstance(recipe.corpus, CommonVoice)
     shutil.copytree(recipe.corpus.root, tmp_path / "elsewhere")
     shutil.copytree(recipe.teacher.model, tmp_path / "teacher")
     moved = grid(
@@ -39,6 +41,7 @@ def test_a_signature_is_what_decides_the_result_and_nothing_else(recipe: Distill
 
 
 def test_other_data_is_another_trial(recipe: DistillL2S, tmp_path: Path) -> None:
+    assert isinstance(recipe.corpus, CommonVoice)
     shutil.copytree(recipe.corpus.root, tmp_path / "release")
     changed = grid(recipe, {"corpus.root": [str(tmp_path / "release")]})[0]
     table = tmp_path / "release" / "cs" / "train.tsv"

@@ -17,7 +17,7 @@ def begins(head: bytes) -> bool:
 
 
 def streams(data: bytes) -> list[bytes]:
-    """See the package.
+    """The streams of a file, each as a file whose stated length is right; none where the file is right as it is.
 
     Raises Truncated when another number of samples is stated than there is, and the last frame is not whole.
     """

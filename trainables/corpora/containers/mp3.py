@@ -45,7 +45,7 @@ def begins(head: bytes) -> bool:
 
 
 def streams(data: bytes) -> list[bytes]:
-    """See the package.
+    """The streams of a file, each as a file whose stated length is right; none where the file is right as it is.
 
     Raises Truncated when the last frame is not whole, unless all that were stated came before it; and when frames and
     bytes are missing of what is stated, for a file may be cut between two frames.

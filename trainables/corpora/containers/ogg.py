@@ -12,7 +12,9 @@ def begins(head: bytes) -> bool:
 
 
 def streams(data: bytes) -> list[bytes]:
-    """See the package. libsndfile decodes the first link of a chain.
+    """The streams of a file, each as a file whose stated length is right; none where the file is right as it is.
+
+    libsndfile decodes the first link of a chain.
 
     Raises Truncated when the last page is not whole.
     """

@@ -24,7 +24,9 @@ def begins(head: bytes) -> bool:
 
 
 def streams(file: BinaryIO) -> list[bytes]:
-    """See the package. Where the chunks fill the file exactly, only their headers are read.
+    """The streams of a file, each as a file whose stated length is right; none where the file is right as it is.
+
+    Where the chunks fill the file exactly, only their headers are read.
 
     Raises Truncated when `data` has fewer bytes than it states, and RIFF's own length says that they are missing.
     """
