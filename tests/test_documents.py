@@ -102,5 +102,5 @@ def test_the_study_of_the_readme_runs(
     with pytest.raises(SystemExit) as ended:
         runpy.run_path("descent.py", run_name="__main__")
     assert ended.value.code == 0, capsys.readouterr().err
-    table = (tmp_path / "runs" / "descent" / "table1.md").read_text(encoding="utf-8")
+    table = (tmp_path / "runs" / "descent" / "errors.md").read_text(encoding="utf-8")
     assert re.search(r"hard .*12\.16 .*1\.15", table)
