@@ -46,5 +46,5 @@ def test_a_full_storage_pauses_the_study(small: Path, study: Study, reference: S
     assert "Traceback" not in output
 
     filler.unlink()
-    study.submit().ends(0)
+    study.submit("--local").ends(0)
     assert_undisturbed(study, reference)

@@ -26,7 +26,7 @@ def test_a_lost_node_and_a_lost_driver(cluster: Cluster, study: Study, reference
 
 def test_a_lost_head_and_a_truncated_checkpoint(cluster: Cluster, study: Study, reference: Study) -> None:
     """Nothing but the storage goes into the new cluster, and that is damaged."""
-    first = study.submit()
+    first = study.submit("--seconds", "2")  # so that none ends while the head is killed
     until(lambda: any(study.at(cell, 6) for cell in CELLS), "a trial has its third checkpoint")
     cluster.kill("head")
     output = first.ends(1)
