@@ -138,22 +138,26 @@ def paper(options: CellOptions) -> DistillL2S:
 
 
 def mini(options: CellOptions) -> DistillL2S:
-    """The same experiment in minutes: Whisper tiny.en's encoder, multilingual-e5-small, 1.7 h of speech."""
+    """The same experiment in minutes: half of Whisper tiny.en's encoder, multilingual-e5-small, small steps.
+
+    All layers, longer clips and weights that learn below the last layer take much longer and gain little or nothing
+    (LOG.md has what was tried).
+    """
     small = miniature.locate()
     return DistillL2S(
         corpus=CommonVoice(root=str(options.data or small.corpus), language="cs"),
         student=CTCStudent(
-            encoder=Pretrained(model=options.student or str(small.student), bin_sha256=options.student_sha256),
+            encoder=Pretrained(
+                model=options.student or str(small.student), bin_sha256=options.student_sha256, layers=2, frozen=1
+            ),
             regularisation=Regularisation(attention=0, hidden=0, layers=0),
         ),
         teacher=LanguageModel(model=options.teacher or str(small.teacher), bin_sha256=options.teacher_sha256),
-        batching=BySeconds(seconds=10),
+        batching=BySeconds(seconds=7),
         masking=TimeMasking(probability=0),
-        longest_training_clip=5,
+        longest_training_clip=3.5,
         evaluation_seconds=30,
-        optimisation=Optimisation(
-            steps=320, warmup=110, learning_rate=3e-4, new_learning_rate=5e-3, evaluate_every=160
-        ),
+        optimisation=Optimisation(steps=280, warmup=95, learning_rate=3e-4, new_learning_rate=5e-3, evaluate_every=140),
     )
 
 
@@ -163,7 +167,7 @@ def study(options: Options) -> tuple[Sweep, Layout]:
     base = recipe(options)
     languages = locales(options, base, LANGUAGES if options.preset == "paper" else miniature.LOCALES)
     encoder = base.student.encoder
-    scratch = Scratch(model=encoder.model)
+    scratch = Scratch(model=encoder.model, layers=encoder.layers)
     axes = {"corpus.language": languages, "seed": options.seeds}
     recipes = grid(base, {**axes, "weight": options.weights})
     if 0 in options.weights:
@@ -286,8 +290,13 @@ def _distilled(weight: float) -> dict[str, object]:
 
 def notes(base: DistillL2S, options: CellOptions) -> list[str]:
     """Sentences that a reader must know to read the numbers."""
+    encoder = base.student.encoder
+    parts = [f"its lowest {encoder.layers} layers"] if encoder.layers else []
+    if isinstance(encoder, Pretrained) and encoder.frozen:
+        parts.append(f"pretrained ones frozen up to layer {encoder.frozen}")
+    part = f" ({', '.join(parts)})" if parts else ""
     return [
-        f"Student {Path(base.student.encoder.model).name}, teacher {Path(base.teacher.model).name}; "
+        f"Student {Path(encoder.model).name}{part}, teacher {Path(base.teacher.model).name}; "
         f"{base.optimisation.steps} steps.",
         f"Text keeps {options.normaliser.replace('_', ' ')}; "
         f"the best checkpoint by validation {options.selection.upper()}.",

@@ -93,9 +93,16 @@ class Storage:
         """A file's text, or None where there is no such file. Damaged bytes are for the reader to notice."""
         path, data = f"{self.path}/{name}", b""
         try:
-            for _ in range(READINGS):
-                with self.filesystem.open_input_stream(path) as stream:
-                    data = stream.read()
+            for reading in range(1, READINGS + 1):
+                try:
+                    with self.filesystem.open_input_stream(path) as stream:
+                        data = stream.read()
+                except FileNotFoundError:
+                    raise
+                except OSError:  # an object store may break off what it sends, above all of what is written meanwhile
+                    if self.local or reading == READINGS:
+                        raise
+                    continue
                 # An object store is asked for the size, then for so many bytes: of a newer object, if there is one now.
                 if self.local or self.filesystem.get_file_info(path).size in (len(data), None):
                     break

@@ -222,9 +222,34 @@ def test_more_layers_than_there_are_is_one_sentence(model, kind):
         kind(model=model, layers=3).fingerprint()
 
 
-def layers_of(student) -> Any:
+@pytest.mark.parametrize("frozen", [1, 2])
+def test_nothing_learns_up_to_the_last_frozen_layer(model, frozen):
+    student = build(Pretrained(model=model, frozen=frozen)).train()
+    inputs = {}
+    for i, layer in enumerate(layers_of(student)):
+        layer.register_forward_pre_hook(lambda _, args, i=i: inputs.update({i: args[0].requires_grad}))
+    encoded = student(batch_of(noise(1.0, 0.6), masked=some_masked(1.0, 2)))
+    assert inputs == {0: False, 1: False}
+    assert [any(p.requires_grad for p in layer.parameters()) for layer in layers_of(student)] == [False, frozen == 1]
+    assert encoded.hidden.values.requires_grad == any(p.requires_grad for p in student.encoder.parameters())
+    encoded.logits.values.sum().backward()
+    assert all(p.grad is not None for p in student.head.parameters())
+
+
+def test_frozen_layers_are_part_of_a_name_and_no_more_than_are_used(model):
+    assert Pretrained(model=model, frozen=1).identity()["frozen"] == 1
+    assert "frozen" not in Pretrained(model=model).identity(), "or trials from before the field would have other names"
+    with pytest.raises(ValueError, match=r"^`frozen` must be at most the layers that are used, 1, but is 2 instead\.$"):
+        Pretrained(model=model, layers=1, frozen=2).fingerprint()
+
+
+def encoder_of(student) -> Any:
     encoder = student.encoder
-    return encoder.encoder.layers if hasattr(encoder, "encoder") else encoder.model.encoder.layers
+    return encoder.encoder if hasattr(encoder, "encoder") else encoder.model.encoder
+
+
+def layers_of(student) -> Any:
+    return encoder_of(student).layers
 
 
 @pytest.mark.parametrize(("layerdrop", "least", "most"), [(0.0, 20, 20), (0.9, 0, 10)])

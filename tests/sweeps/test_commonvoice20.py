@@ -120,7 +120,7 @@ def start_from_a_need(storage: Path) -> None:
     events = [line.partition(" cs")[0] for line in (storage / "log").read_text().splitlines()]
     assert events == ["start", "end", "start", "end"]
     alone = Toy(language="cs", seconds=0).run(LocalRun(storage / "alone"))
-    assert results[toys.trials[0].signature].metrics["test_cer"] != alone["test_cer"]
+    assert results[toys.trials[0].signature].metrics["test/cer"] != alone["test/cer"]
 
 
 @pytest.mark.parametrize("family", ["wav2vec2", "wav2vec2-bert"])

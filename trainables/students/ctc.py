@@ -16,6 +16,7 @@ from trainables.sequences import Sequences
 from trainables.students.attention import attention
 from trainables.students.encoders import Wav2Vec2BertEncoder, WaveformEncoder, WhisperFrames
 from trainables.students.frames import Frames, check_frames
+from trainables.students.freezing import freeze
 from trainables.weights import Sha256, check, family, fingerprint, load, locate
 
 if TYPE_CHECKING:
@@ -37,22 +38,27 @@ class Pretrained(Config):
     """Digest of a trusted pytorch_model.bin, where there are no safetensors."""
     layers: Depth = None
     """Transformer layers to use, from the lowest on; by default all."""
+    frozen: Annotated[int, Field(ge=0), Since()] = 0
+    """Transformer layers, from the lowest on, that keep their weights, as all below them does."""
 
     @override
     def fingerprint(self) -> str:
         """Digest of the weights.
 
         Raises ValueError when they are none of a student's, or have fewer layers than are asked for: before anything
-        is prepared for it.
+        is prepared.
         """
-        depth(architecture(self.model, {}), self.layers)
+        check_layers(architecture(self.model, {}), self.layers, self.frozen)
         return fingerprint(self.model, self.bin_sha256)
 
     def build(self, **overrides: Any) -> PreTrainedModel:
         """The encoder, with `overrides` in its config."""
         folder = check(locate(self.model), self.bin_sha256)
         config = architecture(self.model, overrides)
-        return load(folder, config, self.bin_sha256, attn_implementation=attention(MODEL_MAPPING[type(config)]))
+        model = load(folder, config, self.bin_sha256, attn_implementation=attention(MODEL_MAPPING[type(config)]))
+        if self.frozen:
+            freeze(model, self.frozen)
+        return model
 
 
 class Scratch(Config):
@@ -71,7 +77,7 @@ class Scratch(Config):
         Raises ValueError when it has fewer layers than are asked for.
         """
         config = architecture(self.model, {})
-        depth(config, self.layers)
+        check_layers(config, self.layers)
         values = config.to_diff_dict()
         return digest({k: str(v) for k, v in values.items() if not k.startswith(("_", "transformers"))})
 
@@ -170,16 +176,21 @@ def architecture(name: str, overrides: dict[str, Any]) -> PretrainedConfig:
 
 
 def depth(config: PretrainedConfig, layers: int | None) -> dict[str, int]:
-    """The lowest `layers` of an encoder's Transformer layers in the field names of its family's config; {} for all.
+    """The lowest `layers` of an encoder's Transformer layers in the field names of its family's config; {} for all."""
+    return {} if layers is None else {_layers_name(config): layers}
 
-    Raises ValueError when there are fewer.
-    """
-    if layers is None:
-        return {}
-    name = "encoder_layers" if config.model_type == "whisper" else "num_hidden_layers"
-    if layers > (there := getattr(config, name)):
+
+def check_layers(config: PretrainedConfig, layers: int | None, frozen: int = 0) -> None:
+    """Raises ValueError where an encoder has fewer Transformer layers than are to be used, or frozen."""
+    there = getattr(config, _layers_name(config))
+    if layers is not None and layers > there:
         raise ValueError(f"`layers` must be at most the encoder's, which are {there}, but is {layers} instead.")
-    return {name: layers}
+    if frozen > (used := layers or there):
+        raise ValueError(f"`frozen` must be at most the layers that are used, {used}, but is {frozen} instead.")
+
+
+def _layers_name(config: PretrainedConfig) -> str:
+    return "encoder_layers" if config.model_type == "whisper" else "num_hidden_layers"
 
 
 class CTCModel(nn.Module):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fsspec.implementations.arrow import ArrowFSWrapper
 from pyarrow import fs
 
 from orchestrator.study.storage import Storage
@@ -89,8 +90,6 @@ def test_a_file_of_an_object_store_appears_whole_or_not_at_all(s3: str, monkeypa
         def move(self, src: str, dest: str) -> None:
             raise OSError("the connection was lost")
 
-    from fsspec.implementations.arrow import ArrowFSWrapper
-
     broken = Storage(fs.PyFileSystem(Broken(ArrowFSWrapper(storage.filesystem))), storage.path)
     with pytest.raises(OSError, match="connection was lost"):
         broken.write("result.json", "second")
@@ -121,6 +120,24 @@ def test_a_file_that_grows_is_read_whole(storage: Storage) -> None:
         done.set()
         writer.join()
     assert lengths == sorted(lengths)
+
+
+def test_what_an_object_store_breaks_off_is_read_again(storage: Storage) -> None:
+    class BreaksOff(fs.FSSpecHandler):
+        left = 2
+
+        def open_input_stream(self, path: str) -> Any:
+            if self.left:
+                self.left -= 1
+                raise OSError("AWS Error INTERNAL_FAILURE")
+            return super().open_input_stream(path)
+
+    storage.write("history.json", "[0]")
+    handler = BreaksOff(ArrowFSWrapper(storage.filesystem))
+    assert Storage(fs.PyFileSystem(handler), storage.path).read("history.json") == "[0]"
+    handler.left = 100
+    with pytest.raises(OSError, match="INTERNAL_FAILURE"):
+        Storage(fs.PyFileSystem(handler), storage.path).read("history.json")
 
 
 def test_a_folder_may_come_into_being_while_it_is_listed(tmp_path: Path) -> None:
