@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from tests.corpora.strays import dangle, fill, loop, pipe, sentence_of
 from trainables.batch import Rejected, Utterance
 from trainables.config import digest
 from trainables.corpora.common_voice import CommonVoice, _fingerprint
@@ -82,15 +83,6 @@ def test_a_malformed_row_is_rejected_with_its_line_number_and_the_others_stay(tm
     assert isinstance(first, Utterance)
     assert second == Rejected("line 3", "malformed row", detail)
     assert isinstance(third, Utterance)
-
-
-def sentence_of(function, *arguments):
-    with pytest.raises(ValueError) as error:  # noqa: PT011 - the caller looks at the message
-        function(*arguments)
-    message = str(error.value)
-    assert "\n" not in message
-    assert message.endswith(".")
-    return message
 
 
 def test_a_missing_root_is_named(tmp_path):
@@ -175,33 +167,9 @@ def test_a_file_that_no_table_names_is_no_part_of_the_fingerprint(release, tmp_p
     assert data.fingerprint() == before
 
 
-@pytest.fixture
-def copy(release, tmp_path):
-    """A release of one's own, to be damaged: its root, and its Czech."""
-    root = shutil.copytree(release, tmp_path / "copy")
-    return root, CommonVoice(root=str(root), language="cs")
-
-
 def test_the_fingerprints_of_releases_that_have_been_trained_on_stay_as_they_are(release):
     found = [CommonVoice(root=str(release), language=language).fingerprint() for language in ("cs", "ro")]
     assert found == ["bf5fb1466029b4fa", "f0bb961d4014ccdd"]
-
-
-def dangle(clip):
-    clip.symlink_to("nowhere/at/all")
-
-
-def loop(clip):
-    clip.symlink_to(clip.name)
-
-
-def fill(clip):
-    clip.mkdir()
-    (clip / "inner.wav").write_bytes(b"RIFF")
-
-
-def pipe(clip):
-    os.mkfifo(clip)
 
 
 @pytest.mark.parametrize("name", ["stray.wav", ".git", "\udcff.wav", "x" * 250, "two\nlines", "a\tb"])
@@ -321,49 +289,3 @@ def test_a_table_that_is_no_file_is_named(copy):
     (root / "cs" / "dev.tsv").unlink()
     loop(root / "cs" / "dev.tsv")
     assert "Too many levels of symbolic links" in sentence_of(data.fingerprint)
-
-
-@pytest.mark.parametrize("content", [b"Tiny \xff", "Tiny 1\n".encode("utf-16")])
-def test_a_label_that_is_no_text_is_named(copy, content):
-    root, data = copy
-    (root / "RELEASE.txt").write_bytes(content)
-    assert "RELEASE.txt must be UTF-8 text that can be read, but is not: invalid start byte" in sentence_of(
-        data.release
-    )
-
-
-@pytest.mark.parametrize("left", [dangle, loop, fill, pipe, Path.touch])
-def test_a_label_that_says_nothing_leaves_the_name_of_the_folder(copy, left):
-    root, data = copy
-    left(root / "RELEASE.txt")
-    assert data.release() == "copy"
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b"{}", b'{"packages": [{}]}', b'{"packages": 1}', b'{"packages": [{"licence": 1}]}']
-)
-def test_sources_that_give_no_licence_are_named(copy, content):
-    root, data = copy
-    (root / "SOURCES.json").write_bytes(content)
-    assert f"{root / 'SOURCES.json'} must be JSON that gives each of its `packages` a `licence`" in sentence_of(
-        data.licence
-    )
-
-
-def test_sources_that_are_no_text_are_named(copy):
-    root, data = copy
-    (root / "SOURCES.json").write_bytes(b"\xff")
-    assert "SOURCES.json must be UTF-8 text that can be read" in sentence_of(data.licence)
-    (root / "SOURCES.json").write_text('\ufeff{"packages": [{"licence": "MIT"}]}')
-    assert data.licence() == "MIT"
-
-
-def test_a_release_is_called_what_it_says_or_as_its_folder(release, tmp_path):
-    root = tmp_path / "cv-corpus-22.0-2025-06-20"
-    root.mkdir()
-    data = CommonVoice(root=str(root), language="cs")
-    assert data.release() == "cv-corpus-22.0-2025-06-20"
-    (root / "RELEASE.txt").write_text("Tiny 1\n")
-    assert data.release() == "Tiny 1"
-    (root / "RELEASE.txt").write_text("\ufeffTiny 2\r\n")
-    assert data.release() == "Tiny 2"

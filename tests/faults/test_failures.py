@@ -49,8 +49,8 @@ def test_a_job_that_fails_and_is_tried_again(cluster: Cluster, study: Study, ref
     assert "0 finished, 2 failed, 0 to run" in study.submit("--languages", "cs").ends(1)
     assert study.events() == events
 
-    study.launch([*job, "--retry-failed"]).ends(0)
-    assert_undisturbed(study, reference)
+    study.launch([*job, "--languages", "cs", "--retry-failed"]).ends(0)
+    assert_undisturbed(study, reference, ("cs 0", "cs 0.5"))
     assert {event.raylet for event in study.events()} >= set(cluster.raylets.values())
 
 

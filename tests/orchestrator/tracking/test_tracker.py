@@ -1,109 +1,15 @@
-import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from mlflow import MlflowClient
-from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
-from requests import HTTPError, Response
 
-from orchestrator.study.failures import StudyFailed
 from orchestrator.study.lease import Lease
 from orchestrator.study.ledger import Attempt, Ledger, Result
 from orchestrator.study.stored_run import StoredRun
 from orchestrator.study.sweep import Sweep, Trial, grid
-from orchestrator.tracking import tracker as tracking
 from orchestrator.tracking.tracker import Tracker, chosen_uri, default_uri
+from tests.orchestrator.tracking.recorded import CURVE, FINISHED, STEPS, artifacts, curve, runs, superseded, tracker
 from tests.toy.recipe import Toy
-
-FINISHED = Result("finished", {"test/cer": 12.5}, seconds=3.0, gpu_hours=0.5, attempts=2)
-STEPS = (2, 4, 6, 8)
-
-
-@pytest.fixture
-def uri(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(tracking, "FIRST_WAIT", 0.01)
-    shutil.copy(empty_database, tmp_path / "mlflow.db")
-    return default_uri(tmp_path)
-
-
-class Flaky:
-    """A client whose calls raise what `trouble` says, before or after they have their effect."""
-
-    def __init__(self, client: MlflowClient, trouble: Callable[..., Exception | None], *, after: bool = False) -> None:
-        self.client, self.trouble, self.after = client, trouble, after
-
-    def __getattr__(self, name: str) -> Any:
-        def call(*values: Any, **named: Any) -> Any:
-            if not self.after and (error := self.trouble(name, *values, **named)):
-                raise error
-            answer = getattr(self.client, name)(*values, **named)
-            if self.after and (error := self.trouble(name, *values, **named)):
-                raise error
-            return answer
-
-        return call
-
-
-def away(error: Exception, times: int) -> Callable[..., Exception | None]:
-    """Trouble of the first calls."""
-    left = [times]
-
-    def trouble(*_: Any, **__: Any) -> Exception | None:
-        left[0] -= 1
-        return error if left[0] >= 0 else None
-
-    return trouble
-
-
-@pytest.fixture
-def run(ledger: Ledger, toys: Sweep, lease: Lease, tmp_path: Path) -> Callable[[Trial, int], None]:
-    """Reports of a trial on its storage, up to a step; and what it keeps."""
-
-    def run(trial: Trial, upto: int) -> None:
-        here = Attempt("2026-01-01T00:00:00+00:00", "host", "H100", 2, 2, {"ray": "2.60"}, "abc")
-        stored = StoredRun(ledger, trial.signature, attempt=here, rank=0, lease=lease, told=lambda _: None)
-        for step in STEPS:
-            if step <= upto:
-                stored.report({"valid/cer": 50 + step, "loss": 1 / step}, step=step)
-        for name in ("utterances.parquet", "student.safetensors"):
-            (tmp_path / name).write_text(name)
-            stored.keep(tmp_path / name)
-
-    return run
-
-
-def tracker(uri: str, sweep: Sweep, ledger: Ledger, told: list[str] | None = None, patience: float = 20.0) -> Tracker:
-    tracker = Tracker(uri, sweep, patience)
-    tracker.connect(ledger, (told if told is not None else []).append)
-    return tracker
-
-
-def runs(uri: str) -> tuple[Run, dict[str, Run]]:
-    """The study's run, and those of its trials by signature."""
-    client = MlflowClient(uri)
-    (experiment,) = client.search_experiments(filter_string="name = 'toys'")
-    found = client.search_runs([experiment.experiment_id])
-    (parent,) = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
-    children = [run for run in found if run is not parent]
-    assert all(child.data.tags["mlflow.parentRunId"] == parent.info.run_id for child in children)
-    by_signature = {child.data.tags["l2s.signature"]: child for child in children}
-    assert len(by_signature) == len(children)
-    return parent, by_signature
-
-
-def curve(uri: str, child: Run, name: str) -> list[tuple[int, float]]:
-    return [(m.step, m.value) for m in MlflowClient(uri).get_metric_history(child.info.run_id, name)]
-
-
-def artifacts(uri: str, run: Run) -> list[str]:
-    return sorted(a.path for a in MlflowClient(uri).list_artifacts(run.info.run_id))
-
-
-CURVE = [(step, 50.0 + step) for step in STEPS]
 
 
 def test_one_parent_and_a_child_per_trial_however_often(
@@ -141,112 +47,6 @@ def test_one_parent_and_a_child_per_trial_however_often(
     assert artifacts(uri, child) == ["history.json", "recipe.json", "utterances.parquet"]
 
 
-def answer(status: int, reason: str) -> HTTPError:
-    """As MLflow's client raises it where a file is not taken."""
-    response = Response()
-    response.status_code, response.reason, response.url = status, reason, "http://mlflow/artifacts"
-    with pytest.raises(HTTPError) as error:
-        response.raise_for_status()
-    return error.value
-
-
-ANSWERS = [
-    answer(429, "Too Many Requests"),
-    answer(503, "Service Unavailable"),
-    MlflowException("the database is locked", INTERNAL_ERROR),
-    ConnectionError("connection refused"),
-    TimeoutError("timed out"),
-]
-
-
-@pytest.mark.parametrize("error", ANSWERS, ids=lambda error: type(error).__name__)
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_what_comes_while_mlflow_is_away_is_recorded_later(
-    error: Exception, after: bool, uri: str, toys: Sweep, ledger: Ledger, run: Callable[[Trial, int], None]
-) -> None:
-    told: list[str] = []
-    recording = tracker(uri, toys, ledger, told)
-    recording.client = Flaky(recording.client, away(error, 3), after=after)  # pyright: ignore
-    trial = toys.trials[0]
-    recording.started(trial)
-    for step in STEPS:
-        run(trial, step)
-        recording.reported(trial, {"step": step})
-    recording.ended(trial, FINISHED)
-    recording.close(status="FINISHED")
-    parent, children = runs(uri)
-    assert curve(uri, children[trial.signature], "valid/cer") == CURVE
-    assert {parent.info.status, children[trial.signature].info.status} == {"FINISHED"}
-    assert [text.partition(";")[0] for text in told] == ["MLflow does not answer", "MLflow answers again."]
-    assert told[0].partition("recorded later: ")[2] in str(error)
-
-
-def test_a_report_whose_delivery_was_not_noted_is_there_once(
-    uri: str, toys: Sweep, ledger: Ledger, run: Callable[[Trial, int], None]
-) -> None:
-    times = [0]
-
-    def trouble(name: str, *values: Any, **_: Any) -> Exception | None:
-        if name == "set_tag" and values[1] == "l2s.reports" and times[0] < 3:
-            times[0] += 1
-            return ConnectionError("lost")
-        return None
-
-    recording, trial = tracker(uri, toys, ledger), toys.trials[0]
-    recording.client = Flaky(recording.client, trouble)  # pyright: ignore
-    run(trial, 8)
-    recording.reported(trial, {"step": 8})
-    recording.close(status="FINISHED")
-    assert times[0] == 3
-    assert curve(uri, runs(uri)[1][trial.signature], "valid/cer") == CURVE
-
-
-def test_who_does_not_wait_is_told_what_is_missing_and_records_it_later(
-    uri: str, toys: Sweep, ledger: Ledger, run: Callable[[Trial, int], None]
-) -> None:
-    recording, trial = tracker(uri, toys, ledger, patience=0), toys.trials[0]
-    recording.client = Flaky(recording.client, away(ConnectionError("connection refused"), 10**6))  # pyright: ignore
-    run(trial, 8)
-    ledger.finish(trial.signature, FINISHED)
-    recording.ended(trial, FINISHED)
-    with pytest.raises(StudyFailed, match=r"MLflow at sqlite:.* does not answer \(connection refused\)\. The results"):
-        recording.close(status="FINISHED")
-    assert runs(uri)[1] == {}
-
-    recording = tracker(uri, toys, ledger)
-    recording.ended(trial, FINISHED)
-    recording.close(status="FINISHED")
-    parent, children = runs(uri)
-    assert curve(uri, children[trial.signature], "valid/cer") == CURVE
-    assert {parent.info.status, children[trial.signature].info.status} == {"FINISHED"}
-
-
-def test_a_file_that_the_server_refuses_blocks_nothing_else(
-    uri: str, toys: Sweep, ledger: Ledger, run: Callable[[Trial, int], None]
-) -> None:
-    told: list[str] = []
-    recording, trial = tracker(uri, toys, ledger, told, patience=1), toys.trials[0]
-
-    def trouble(name: str, *_: Any, **__: Any) -> Exception | None:
-        return answer(413, "Request Entity Too Large") if name == "log_artifact" else None
-
-    recording.client = Flaky(recording.client, trouble)  # pyright: ignore
-    recording.artifact("report.html", "a report")
-    run(trial, 8)
-    recording.reported(trial, {"step": 8})
-    with pytest.raises(StudyFailed, match=r"MLflow has not recorded everything: 413 .*Request Entity Too Large"):
-        recording.close(status="FINISHED")
-    parent, children = runs(uri)
-    assert parent.info.status == "FINISHED"
-    assert curve(uri, children[trial.signature], "valid/cer") == CURVE
-    assert told == []
-
-
-def superseded(uri: str) -> list[Run]:
-    """Children that stand for no trial any more."""
-    return [run for run in runs(uri)[1].values() if run.data.tags.get("l2s.status") == "superseded"]
-
-
 @pytest.mark.parametrize("lost", ["trials", "trials/{}/history.json", "trials/{}/history.json and no report"])
 def test_a_study_that_begins_anew_does_not_inherit_the_curves_of_the_old(
     lost: str, uri: str, toys: Sweep, ledger: Ledger, run: Callable[[Trial, int], None]
@@ -271,60 +71,6 @@ def test_a_study_that_begins_anew_does_not_inherit_the_curves_of_the_old(
     child = runs(uri)[1][trial.signature]
     assert curve(uri, child, "valid/cer") == ([] if "no report" in lost else CURVE[:2])
     assert (child.info.run_name, child.info.status) == ("cs 0", "FINISHED")
-
-
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_a_run_is_superseded_once_however_often_mlflow_is_away(
-    after: bool, uri: str, toys: Sweep, ledger: Ledger, run: Callable[[Trial, int], None]
-) -> None:
-    trial = toys.trials[0]
-    recording = tracker(uri, toys, ledger)
-    run(trial, 8)
-    recording.reported(trial, {"step": 8})
-    recording.close(status="FINISHED")
-    ledger.storage.delete("trials")
-    run(trial, 4)
-    seen: set[str] = set()
-
-    def trouble(*values: Any, **_: Any) -> Exception | None:
-        """Each call is lost the first time; that of a file, by its kind: it comes from a new place each time."""
-        before = len(seen)
-        seen.add(str(values[:1] if values[0] == "log_artifact" else values))
-        return ConnectionError("lost") if len(seen) > before else None
-
-    recording = tracker(uri, toys, ledger)
-    recording.client = Flaky(recording.client, trouble, after=after)  # pyright: ignore
-    recording.reported(trial, {"step": 4})
-    recording.ended(trial, FINISHED)
-    recording.close(status="FINISHED")
-    assert len(superseded(uri)) == 1
-    assert len(runs(uri)[1]) == 2
-    assert curve(uri, runs(uri)[1][trial.signature], "valid/cer") == CURVE[:2]
-
-
-def test_what_mlflow_refuses_blocks_nothing_else(
-    uri: str, toys: Sweep, ledger: Ledger, run: Callable[[Trial, int], None]
-) -> None:
-    recording = tracker(uri, toys, ledger)
-
-    def trouble(name: str, *values: Any, **_: Any) -> Exception | None:
-        if name == "log_batch" and values[0] == bad:
-            return MlflowException("no such metric", INVALID_PARAMETER_VALUE)
-        return None
-
-    first, second = toys.trials[:2]
-    bad = recording._child(first).info.run_id
-    recording.client = Flaky(recording.client, trouble)  # pyright: ignore
-    for trial in (first, second):
-        run(trial, 8)
-        recording.reported(trial, {"step": 8})
-        recording.ended(trial, FINISHED)
-    with pytest.raises(StudyFailed, match=r"MLflow has not recorded everything: .*no such metric"):
-        recording.close(status="FINISHED")
-    parent, children = runs(uri)
-    assert parent.info.status == "FINISHED"
-    assert curve(uri, children[second.signature], "valid/cer") == CURVE
-    assert children[second.signature].info.status == "FINISHED"
 
 
 def test_a_failed_trial_says_why_and_may_finish_later(
@@ -400,58 +146,11 @@ def test_many_metrics_in_one_report(uri: str, toys: Sweep, ledger: Ledger, lease
     assert runs(uri)[1][trial.signature].data.metrics == {f"m{i}": float(i) for i in range(250)}
 
 
-@pytest.mark.parametrize(
-    ("uri", "sentence"),
-    [
-        (
-            "http://me:swordfish@127.0.0.1:9",
-            r"MLflow must answer at http://127\.0\.0\.1:9, but does not: .*Connection refused$",
-        ),
-        ("nonsense://x", "MLflow must answer at nonsense://x, but does not: .*unsupported URI"),
-        ("postgresql+nonsense://me:swordfish@x/y", "MLflow must answer at postgresql.nonsense://x/y, but does not"),
-    ],
-)
-def test_a_server_that_is_not_there_is_said(
-    uri: str, sentence: str, toys: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(ValueError, match=sentence) as error:
-        Tracker(uri, toys).reach()
-    assert "swordfish" not in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def test_a_password_is_not_told_when_the_server_leaves(toys: Sweep, ledger: Ledger, uri: str) -> None:
-    told: list[str] = []
-    recording = tracker(uri, toys, ledger, told, patience=0)
-    secret = "http://me:swordfish@host:5000"
-    recording.client = Flaky(recording.client, away(ConnectionError(f"no {secret}/api"), 10**6))  # pyright: ignore
-    recording.uri = secret
-    with pytest.raises(StudyFailed) as error:
-        recording.close(status="FINISHED")
-    assert "swordfish" not in f"{error.value} {told}"
-    assert told
-
-
 def test_a_password_in_a_reason_is_not_recorded(uri: str, toys: Sweep, ledger: Ledger) -> None:
     recording = tracker(uri, toys, ledger)
     recording.ended(toys.trials[0], Result("failed", reason="no http://me:sword/fish@host"))
     recording.close(status="FAILED")
     assert runs(uri)[1][toys.trials[0].signature].data.tags["l2s.reason"] == "no http://host"
-
-
-def test_who_could_not_connect_records_nothing_and_says_so_in_the_end(
-    toys: Sweep, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recording = Tracker("http://127.0.0.1:9", toys)
-    with pytest.raises(ValueError, match=r"must answer at http://127\.0\.0\.1:9, but does not: .*refused$"):
-        recording.connect(ledger, print)
-    recording.ended(toys.trials[0], FINISHED)
-    recording.artifact("table1.md", "a table")
-    with pytest.raises(
-        StudyFailed, match=r"but does not: .*refused\. The results are on the study's storage; the same"
-    ):
-        recording.close(status="FINISHED")
 
 
 @pytest.mark.parametrize(
