@@ -1,6 +1,5 @@
 """One recipe from a JSON file, alone or under torchrun: `torchrun -m trainables RECIPE.json FOLDER`."""
 
-import importlib
 import json
 import os
 import sys
@@ -10,7 +9,7 @@ import torch
 from pydantic import ValidationError
 from torch import distributed
 
-from trainables.config import explain
+from trainables.config import explain, imported
 from trainables.printing import escape_output
 from trainables.recipes.recipe import Recipe, with_needs
 from trainables.run import LocalRun
@@ -73,18 +72,7 @@ def _read(file: Path) -> Recipe:
         raise ValueError(f"A recipe must be JSON, but {file} is not: {error}") from error
     if not isinstance(description, dict) or not {"type", "fields"} <= description.keys():
         raise ValueError(f"A recipe must have a `type` and `fields`, as a trial's recipe.json has, but {file} has not.")
-    return _type(str(description["type"])).model_validate(description["fields"])
-
-
-def _type(name: str) -> type[Recipe]:
-    module, _, qualified = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), qualified)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"`type` must be `module:Class` of a recipe, but {name!r} is none: {error}.") from error
-    if not (isinstance(found, type) and issubclass(found, Recipe)):
-        raise ValueError(f"`type` must be `module:Class` of a recipe, but {name!r} is none.")
-    return found
+    return imported(description["type"], Recipe, "type").model_validate(description["fields"])
 
 
 if __name__ == "__main__":

@@ -1,17 +1,20 @@
 """Frozen, validated descriptions of things, each with the method that builds or runs what it describes."""
 
 import hashlib
+import importlib
 import json
 import os
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 from typing_extensions import override
+
+T = TypeVar("T")
 
 
 class Where:
@@ -158,6 +161,22 @@ def digest(identity: dict[str, Any], length: int = 16) -> str:
     """The first `length` hexadecimal digits of the SHA-256 of the canonical JSON of an identity."""
     text = json.dumps(identity, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def imported(name: object, base: type[T], field: str) -> type[T]:
+    """The class that `package.module:Class` names.
+
+    Raises ValueError, which names the `field` that the name was in, where there is none that derives from `base`.
+    """
+    must = f"`{field}` must name a class that derives from {base.__name__}, package.module:Class,"
+    module, _, path = str(name).partition(":")
+    try:
+        found = getattr(importlib.import_module(module), path)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"{must} but {name!r} cannot be imported: {error}.") from error
+    if not (isinstance(found, type) and issubclass(found, base)) or found is base:
+        raise ValueError(f"{must} but {name!r} does not.")
+    return found
 
 
 def explain(error: ValidationError) -> str:

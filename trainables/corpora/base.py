@@ -4,18 +4,15 @@ A corpus is a config: it says where its data lies and how it is read, and names 
 (`prepared.py`) asks it for the utterances of a split and for nothing else that depends on how it is stored.
 """
 
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
 from pydantic import ModelWrapValidatorHandler, SerializerFunctionWrapHandler, model_serializer, model_validator
 from typing_extensions import override
 
 from trainables.batch import Rejected, Utterance
-from trainables.config import Config
-
-T = TypeVar("T")
+from trainables.config import Config, imported
 
 
 class SpeechCorpus(Config, ABC):
@@ -87,17 +84,4 @@ class OwnCorpus(SpeechCorpus):
         fields = {name: field for name, field in value.items() if name != "type"}
         if cls is not OwnCorpus and value.get("type", cls.type_name()) == cls.type_name():
             return validate(fields)
-        return _imported(value.get("type"), cls).model_validate(fields)
-
-
-def _imported(name: Any, base: type[T]) -> type[T]:
-    """The class that `module:Class` names. Raises ValueError when there is none that derives from `base`."""
-    must = "`corpus.type` must be the name of a corpus, package.module:Class,"
-    module, _, path = str(name).partition(":")
-    try:
-        found = getattr(importlib.import_module(module), path)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"{must} but {name!r} cannot be imported: {error}.") from error
-    if not (isinstance(found, type) and issubclass(found, base)) or found is base:
-        raise ValueError(f"{must} but {name!r} is none that derives from {base.__name__}.")
-    return found
+        return imported(value.get("type"), cls, "corpus.type").model_validate(fields)
