@@ -45,3 +45,9 @@ def test_gradients_do_not_flow_from_the_padding():
 def test_a_change_is_of_values_and_lengths():
     moved = Sequences(torch.zeros(1, 2), torch.tensor([2])).changed(lambda values: values.to("meta"))
     assert moved.values.device.type == moved.lengths.device.type == "meta"
+
+
+def test_means_are_over_each_sequence_alone():
+    means = Sequences(torch.tensor([[[5.0, 1.0], [7.0, 3.0]], [[8.0, 2.0], [0.0, 0.0]]]), torch.tensor([2, 1])).mean()
+    assert means.tolist() == [[6, 2], [8, 2]]
+    assert Sequences(torch.tensor([[5.0, 7.0], [0.0, 0.0]]), torch.tensor([2, 0])).mean().tolist() == [6, 0]

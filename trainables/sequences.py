@@ -36,6 +36,11 @@ class Sequences:
         mask = self.mask.reshape(*self.values.shape[:2], *[1] * (self.values.dim() - 2))
         return Sequences(self.values.masked_fill(~mask, 0), self.lengths)
 
+    def mean(self) -> Shaped[Tensor, "batch *features"]:
+        """The mean over time; zeros for a sequence that has no positions."""
+        lengths = self.lengths.reshape(-1, *[1] * (self.values.dim() - 2))
+        return self.values.sum(dim=1) / lengths.clamp(min=1)
+
     @classmethod
     def stack(cls, items: Sequence[Tensor | NDArray[Any]]) -> "Sequences":
         """Pad `items` on the host, each (time, *features), to the longest of them.
