@@ -217,7 +217,7 @@ def _export(ledger: Ledger, signature: str, recipe: Recipe, result: Result, fold
     trial = f"`{signature}` of the study `{_name(ledger)}`"
     text = card.markdown(trial, attempts[-1].commit if attempts else "", rates, intervals)
     (folder / "README.md").write_text(text, encoding="utf-8")
-    best = [f"{rate.test_set} {rate.metric.upper()} {rate.percent:.2f} %" for rate in rates[:1]]
+    best = [f"{rate.test_set} {rate.title} {rate.percent:.2f} %" for rate in rates[:1]]
     return ", ".join([str(recipe), *best])
 
 
@@ -225,7 +225,9 @@ def _rates(ledger: Ledger, signature: str) -> tuple[list[Rate], str]:
     """The trial's error rates, from the utterances that it kept, and a sentence on their intervals."""
     found = counts(ledger, signature)
     values = [(Value(name), one) for name, one in found.items()]
-    rates = [Rate(value.set, value.metric, one.rate, interval(one), one.errors.size) for value, one in values]
+    rates = [
+        Rate(value.set, value.metric, value.title, one.rate, interval(one), one.errors.size) for value, one in values
+    ]
     unit = next((one.unit for one in found.values()), "utterance")
     return rates, (
         f"Intervals: bootstrap of Bisani and Ney (2004), {REPLICATIONS} replications, blocks by {unit}, "

@@ -14,6 +14,7 @@ CARD = Card(
     about="It listens.",
     method="a method",
     task="audio-classification",
+    library=None,
     name="model",
     language=None,
     base_model=None,
@@ -26,8 +27,8 @@ CARD = Card(
     recipe={"seed": 1},
 )
 RATES = [
-    Rate("speaker_test", "intent_error", 1.25, (1.0, 1.5), 200),
-    Rate("utterance_test", "intent_error", 12.5, None, 100),
+    Rate("speaker_test", "intent_error", "intent error", 1.25, (1.0, 1.5), 200),
+    Rate("utterance_test", "intent_error", "intent error", 12.5, None, 100),
 ]
 
 
@@ -45,8 +46,8 @@ def test_each_test_set_has_its_table_and_its_results() -> None:
     ]
     assert front["metrics"] == ["intent_error"]
     assert "On the speaker_test split, 200 utterances, as it comes:\n\n| | rate |" in body
-    assert "| INTENT_ERROR | 1.25 % | 1.00 to 1.50 % |" in body
-    assert "| INTENT_ERROR | 12.50 % | unknown |\n\nIntervals: some. Tested once.\n\n## Use" in body
+    assert "| intent error | 1.25 % | 1.00 to 1.50 % |" in body
+    assert "| intent error | 12.50 % | unknown |\n\nIntervals: some. Tested once.\n\n## Use" in body
     assert "It listens. Made by trial `abc` of the study `s` of a method.\n" in body
     assert "The last checkpoint. Code: commit `c0ffee`.\n\n```json" in body
 

@@ -13,19 +13,13 @@ import ray
 from mlflow import MlflowClient
 
 from orchestrator.cli import main
-from orchestrator.cluster.runner import HEAD, RayRunner
-from orchestrator.study.events import Listener
-from orchestrator.study.lease import Lease
 from orchestrator.study.ledger import Ledger
 from orchestrator.study.storage import Storage
 from orchestrator.tracking.tracker import default_uri
 from sweeps.commonvoice20 import LANGUAGES, Options, paper, reasons, recipe, study
-from tests.toy import sweep as toy
-from tests.toy.recipe import Toy
 from trainables import testing
 from trainables.config import explain
 from trainables.corpora.common_voice import CommonVoice
-from trainables.run import LocalRun
 
 TIMES = ("time", "audio_seconds_per_second", "waiting_for_data_percent")
 """What two runs that find the same numbers differ in."""
@@ -73,8 +67,6 @@ def test_a_study_with_ray(
         assert all(float(row["distill_0.5"]) >= 0 for row in first)
         assert len(children(tmp_path)) == 2
 
-        start_from_a_need(tmp_path)
-
         # Again: nothing runs, and the same table comes out.
         ray.shutdown()
         page = (tmp_path / "commonvoice20-mini" / "table1.md").read_bytes()
@@ -104,23 +96,6 @@ def test_a_study_with_ray(
         assert histories[0] == histories[1]
     finally:
         ray.shutdown()
-
-
-def start_from_a_need(storage: Path) -> None:
-    """On the cluster that runs: a toy that starts from another, which is trained before it."""
-    options = toy.Options(languages=("cs",), weights=(0.0,), start=4, seconds=0, log=str(storage / "log"))
-    toys, _ = toy.study(options)
-    ledger = Ledger.of(Storage.at(str(storage)), toys)
-    ledger.open(toys)
-    lease = Lease(ledger.storage)
-    with lease.hold(print):
-        RayRunner(toys.resources, 0, False, HEAD).run(toys, toys.everything, ledger, lease, Listener())
-    results = ledger.results([trial.signature for trial in toys.everything])
-    assert [result.status for result in results.values()] == ["finished", "finished"]
-    events = [line.partition(" cs")[0] for line in (storage / "log").read_text().splitlines()]
-    assert events == ["start", "end", "start", "end"]
-    alone = Toy(language="cs", seconds=0).run(LocalRun(storage / "alone"))
-    assert results[toys.trials[0].signature].metrics["test/cer"] != alone["test/cer"]
 
 
 @pytest.mark.parametrize("family", ["wav2vec2", "wav2vec2-bert"])

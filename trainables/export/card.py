@@ -22,6 +22,8 @@ class Rate:
     test_set: str
     metric: str
     """Its name, such as cer."""
+    title: str
+    """Its name for a reader, such as CER."""
     percent: float
     interval: tuple[float, float] | None
     """Ends of the 95 % interval, in percent; None where it is not known."""
@@ -50,6 +52,8 @@ class Card:
     """Name of the method, after the trial's."""
     task: str
     """The hub's name of the task, such as automatic-speech-recognition."""
+    library: str | None
+    """The hub's name of the library that loads the model, such as transformers; None where it has none."""
     name: str
     """The model's name in the hub's list of results."""
     language: str | None
@@ -90,7 +94,7 @@ class Card:
         for test_set in dict.fromkeys(rate.test_set for rate in rates):
             found = [rate for rate in rates if rate.test_set == test_set]
             ends = ["{:.2f} to {:.2f} %".format(*rate.interval) if rate.interval else "unknown" for rate in found]
-            rows = [f"| {r.metric.upper()} | {r.percent:.2f} % | {e} |" for r, e in zip(found, ends, strict=True)]
+            rows = [f"| {r.title} | {r.percent:.2f} % | {e} |" for r, e in zip(found, ends, strict=True)]
             tables.append(
                 f"On the {test_set} split, {found[0].utterances} utterances, {self.protocol}:\n\n"
                 + "\n".join(["| | rate | 95 % interval |", "| --- | ---: | ---: |", *rows])
@@ -110,7 +114,7 @@ class Card:
         data = ModelCardData(
             language=self.language, license="other",
             license_name=f"data-{self.dataset.licence}".lower().replace(" ", ""), license_link="README.md",
-            library_name="transformers", pipeline_tag=self.task,
+            library_name=self.library, pipeline_tag=self.task,
             metrics=list(dict.fromkeys(rate.metric for rate in rates)), base_model=self.base_model,
             model_name=self.name, eval_results=results or None,
         )  # fmt: skip

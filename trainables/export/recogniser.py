@@ -35,6 +35,7 @@ def recogniser(
         about=f"{model} with a CTC head over characters, for 16 kHz speech in the language `{language}`.",
         method=method,
         task=TASK,
+        library="transformers",
         name=name,
         language=language,
         base_model=None if scratch or is_place(encoder.model) else encoder.model,
