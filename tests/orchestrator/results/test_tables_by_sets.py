@@ -79,7 +79,7 @@ def test_columns_are_test_sets_and_rows_are_methods() -> None:
 
 
 def test_the_larger_of_what_should_be_large_is_chosen() -> None:
-    rows = [*METHODS[:2], Row("best", "fastest", choice=Choice(["none", "half"], SETS[3].value or CER))]
+    rows = [*METHODS[:2], Row("best", "fastest", choice=Choice(["none", "half"], SETS[3].value or Value("test/cer")))]
     table = some(results(NONE, HALF), Layout([replace(by_sets(), rows=rows)]))
     assert "fastest: λ = 0.5." in table.notes
 
