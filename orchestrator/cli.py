@@ -132,8 +132,8 @@ def main(
         complaint.print(
             "Interrupted. Finished trials and the last checkpoints are kept; the same command goes on from them."
         )
-        if tuning := sys.modules.get("orchestrator.cluster.runner"):  # imported where Ray is needed
-            tuning.leave()
+        if runner := sys.modules.get("orchestrator.cluster.runner"):  # imported where Ray is needed
+            runner.leave()
         return INTERRUPTED
 
 

@@ -10,7 +10,7 @@ from orchestrator.study.table import DIVERGED, Number
 DETAILS = ("low", "high", "difference", "p", "finished")
 
 
-def comma(table: Sheet) -> str:
+def comma_separated(table: Sheet) -> str:
     """A row per row of the table: ours under the columns' names, the paper's under `paper_` names, then details.
 
     Before them stands what is said beside the row. Where ours and the paper's share a line, ours alone have details.
