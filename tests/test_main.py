@@ -1,14 +1,19 @@
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.toy.intents import SHORT, Intents, Teacher
 from tests.toy.recipe import Toy
 from trainables.__main__ import main
 from trainables.config import Config
 from trainables.recipes.distill_l2s import DistillL2S
+from trainables.run import LocalRun
 
 
 def write(folder: Path, recipe: Config) -> Path:
@@ -39,6 +44,24 @@ def test_a_trials_recipe_runs_and_resumes(
         results.append(json.loads(capsys.readouterr().out))
     assert results[0] == results[1]
     assert results[0]["step"] == 20
+
+
+def test_two_workers_of_torchrun_train_what_it_needs_and_then_itself(tmp_path: Path) -> None:
+    short = SHORT.model_copy(update={"shares": 2})
+    teacher = Teacher(optimisation=short)
+    recipe = Intents(teacher=teacher, front_end=short, optimisation=short)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "-m", "trainables"]
+    done = subprocess.run(
+        [*command, str(write(tmp_path, recipe)), str(tmp_path / "together")],
+        env=os.environ | {"PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    alone = LocalRun(tmp_path / "alone")
+    need = LocalRun(alone.needs / teacher.signature())
+    assert need.finished, "it lies where the other run looks for it too"
+    assert json.loads(done.stdout) == pytest.approx(recipe.run(alone))
 
 
 def test_a_recipe_is_read_whatever_the_locale(

@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
-        result = _run(_read(Path(arguments[0])), Path(arguments[1]))
+        result = train(read(Path(arguments[0])), Path(arguments[1]))
     except ValidationError as error:
         print(explain(error), file=sys.stderr)
         return 2
@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _run(recipe: Recipe, folder: Path) -> dict[str, float]:
+def train(recipe: Recipe, folder: Path) -> dict[str, float]:
     """Train the recipe in `folder`, and before it each of its needs that is not finished, in a folder of its own."""
     *needs, (signature, _) = with_needs(recipe).items()
     run = LocalRun(folder)
@@ -64,7 +64,7 @@ def _run(recipe: Recipe, folder: Path) -> dict[str, float]:
     return result
 
 
-def _read(file: Path) -> Recipe:
+def read(file: Path) -> Recipe:
     """The recipe in a file such as a trial's `recipe.json`, which has its `type` beside its `fields`."""
     try:
         description = json.loads(file.read_text(encoding="utf-8"))

@@ -25,13 +25,13 @@ def small(study: Study) -> Iterator[Path]:
 
 def test_a_full_storage_pauses_the_study(small: Path, study: Study, reference: Study) -> None:
     """One checkpoint fits, a second beside it does not; later not even what says that the study pauses."""
-    output = study.submit("--languages", "cs", "--ballast", "2500000").ends(1)
+    output = study.submit("--languages", "cs", "--weights", "0", "--ballast", "2500000").ends(1)
     assert "paused: the storage is full ([Errno 28]" in output
     assert "Traceback" not in output
     assert "the same command goes on with them" in output
 
     subprocess.run(["mount", "-o", "remount,size=16m", str(small)], check=True)
-    submission = study.submit("--languages", "cs")
+    submission = study.submit("--languages", "cs", "--weights", "0")
     submission.says("step 6 of 8")
     filler = small / "filler"
     with filler.open("wb", buffering=0) as file:

@@ -8,7 +8,7 @@ from tests.faults.study import CELLS, Study, assert_undisturbed
 def test_a_lost_node_and_a_lost_driver(cluster: Cluster, study: Study, reference: Study) -> None:
     cluster.add("second")
     study.options += ["--cpus", "2"]  # one trial on each node
-    first = study.submit("--languages", "cs", "--seconds", "2")  # longer than a node takes to start
+    first = study.submit("--languages", "cs", "--seconds", "8")  # much longer than a node takes to start
     until(lambda: on(study, cluster.raylets["second"], 2), "a trial on the second node has a checkpoint")
     (victim,) = on(study, cluster.raylets["second"], 2)
     cluster.kill("second")
@@ -26,8 +26,10 @@ def test_a_lost_node_and_a_lost_driver(cluster: Cluster, study: Study, reference
 
 def test_a_lost_head_and_a_truncated_checkpoint(cluster: Cluster, study: Study, reference: Study) -> None:
     """Nothing but the storage goes into the new cluster, and that is damaged."""
-    first = study.submit("--languages", "cs", "--seconds", "2")  # so that none ends while the head is killed
-    until(lambda: any(study.at(cell, 6) for cell in CELLS[:2]), "a trial has its third checkpoint")
+    first = study.submit(
+        "--languages", "cs", "--weights", "0", "--seconds", "2"
+    )  # so that none ends while the head is killed
+    until(lambda: study.at("cs 0", 6), "a trial has its third checkpoint")
     cluster.kill("head")
     output = first.ends(1)
     assert "GCS may have been killed" in output  # Ray's words, as it ends the process
@@ -35,7 +37,7 @@ def test_a_lost_head_and_a_truncated_checkpoint(cluster: Cluster, study: Study, 
     cluster.kill()
     cell, before, last = next(filter(None, map(study.truncate, CELLS)))
     cluster.start()
-    output = study.submit("--languages", "cs").ends(0)
+    output = study.submit(*one).ends(0)
     assert "from a checkpoint" in output
     again = output.partition(f"{cell}: started")[2].partition(f"{cell}: finished")[0]
     assert f"{cell}: step {before} of 8" not in again

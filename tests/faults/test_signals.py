@@ -3,13 +3,13 @@
 import signal
 
 from tests.faults.processes import runs, until
-from tests.faults.study import CELLS, Study, assert_undisturbed
+from tests.faults.study import Study, assert_undisturbed
 
 
 def test_interrupts(study: Study, reference: Study) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
-        submission = study.submit("--languages", "cs")
-        until(lambda: study.workers() and any(study.at(cell, 2) for cell in CELLS[:2]), "a trial has a checkpoint")
+        submission = study.submit("--languages", "cs", "--weights", "0", "--seconds", "1")
+        until(lambda: study.at("cs 0", 2), "a trial has a checkpoint")
         submission.send(number)
         output = submission.ends(130, 60)
         assert "Interrupted. Finished trials and the last checkpoints are kept" in output

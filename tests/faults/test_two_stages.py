@@ -4,44 +4,45 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.faults.cluster import ROOT
 from tests.faults.processes import kill, marked, until
 from tests.faults.study import Study
 from tests.toy.intents import SHORT, UTTERANCES, WEIGHTS, Intents
+from trainables.run import LocalRun
 
 SWEEP = ROOT / "tests" / "toy" / "intents_sweep.py"
 
 
-def test_kills_in_the_second_stage(mark: str, study: Study) -> None:
+def test_kills_in_the_second_stage(mark: str, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker is killed, then the driver; then the study is submitted once more, and is as an undisturbed one."""
-    reference = study.folder / "reference"
-    study.launch([*command(reference), "--local"]).ends(0)
-
-    disturbed = [*command(study.storage), "--address", str(study.address)]
-    first = study.launch([*disturbed, "--seeds", "1", "--pause", "0.2"])
-    students = [study.storage / "intents" / "trials" / Intents(seed=seed).signature() for seed in (1, 2)]
-    until(lambda: reached(students[0], SHORT.steps + 8), "the student is in its second stage")
+    monkeypatch.setenv("L2S_CACHE", study.environment["L2S_CACHE"])
+    first = study.launch([*command(study), "--pause", "0.2"])
+    student, teacher = Intents(seed=1), Intents(seed=1).teacher
+    kept = study.storage / "intents" / "trials" / student.signature()
+    until(lambda: reached(kept, SHORT.steps + 8), "the student is in its second stage")
     kill(workers(mark))
     first.says("goes on after a worker was lost")
     first.kill()
-    output = study.launch(disturbed).ends(0)
-    assert "2 trials and 1 that they start from, 1 finished, 2 to run, 1 of them from a checkpoint" in output
+    output = study.launch(command(study)).ends(0)
+    assert "1 trials and 1 that they start from, 1 finished, 1 to run, 1 of them from a checkpoint" in output
 
-    names = sorted(folder.name for folder in (reference / "intents" / "trials").iterdir())
-    assert sorted(folder.name for folder in (study.storage / "intents" / "trials").iterdir()) == names
-    for name in names:
-        ours, theirs = (storage / "intents" / "trials" / name for storage in (study.storage, reference))
-        assert result(ours)["metrics"] == result(theirs)["metrics"]
-        for file in (WEIGHTS, UTTERANCES) if ours in students else (WEIGHTS,):
-            assert (ours / "files" / file).read_bytes() == (theirs / "files" / file).read_bytes()
-    assert result(study.storage / "intents" / "trials" / Intents().teacher.signature())["attempts"] == 1
-    table = "intents/intents.md"
-    assert (study.storage / table).read_bytes() == (reference / table).read_bytes()
+    need, undisturbed = LocalRun(tmp_path / "needs" / teacher.signature()), LocalRun(tmp_path / "undisturbed")
+    need.finish(teacher.run(need))
+    assert result(kept)["metrics"] == student.run(undisturbed)
+    for file in (WEIGHTS, UTTERANCES):
+        assert (kept / "files" / file).read_bytes() == (undisturbed.folder / file).read_bytes()
+    needed = kept.with_name(teacher.signature())
+    assert (needed / "files" / WEIGHTS).read_bytes() == (need.folder / WEIGHTS).read_bytes()
+    assert result(needed)["attempts"] == 1
+    assert "| λ = 1 | ours |" in (study.storage / "intents" / "intents.md").read_text()
 
 
-def command(storage: Path) -> list[str]:
-    """What submits the study to a storage."""
-    return [sys.executable, str(SWEEP), "--weights", "1", "--storage", str(storage)]
+def command(study: Study) -> list[str]:
+    """What submits it."""
+    where = ["--address", str(study.address), "--storage", str(study.storage), "--tracking-uri", study.uri]
+    return [sys.executable, str(SWEEP), "--weights", "1", "--seeds", "1", *where]
 
 
 def workers(mark: str) -> list[int]:

@@ -107,48 +107,49 @@ def test_shares_are_the_whole_batch(recipe: DistillL2S, tmp_path: Path, encoder:
         assert other == pytest.approx(first, abs=1e-5)
 
 
-def run_by_two(recipe: DistillL2S, folder: Path) -> subprocess.CompletedProcess[str]:
-    """The recipe under torchrun, in `folder / "together"`."""
-    description = {"type": recipe.type_name(), "fields": recipe.model_dump(mode="json")}
-    (folder / "recipe.json").write_text(json.dumps(description))
+def run_by_two(recipes: Mapping[Path, DistillL2S]) -> list[dict[str, float]]:
+    """The results of recipes under torchrun, each in a folder of its own."""
+    pairs = []
+    for folder, recipe in recipes.items():
+        file = folder.with_suffix(".json")
+        file.write_text(json.dumps({"type": recipe.type_name(), "fields": recipe.model_dump(mode="json")}))
+        pairs += [str(file), str(folder)]
     command = [
         sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "--rdzv-backend",
-        "c10d", "--rdzv-endpoint", "127.0.0.1:0", "-m", "trainables", str(folder / "recipe.json"),
-        str(folder / "together"),
+        "c10d", "--rdzv-endpoint", "127.0.0.1:0", "-m", "tests.invariants.in_turn", *pairs,
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-# Without layerdrop, and with a frozen teacher, the workers do not look for parameters that a step leaves out.
-@pytest.mark.parametrize(
-    ("shares", "along", "layerdrop"), [(2, False, 0.1), (3, False, 0.1), (3, True, 0.1), (3, False, 0.0)]
-)  # fmt: skip
-def test_two_workers_are_one(
-    recipe: DistillL2S, models: Path, tmp_path: Path, shares: int, along: bool, layerdrop: float
-) -> None:
+def test_two_workers_are_one(recipe: DistillL2S, models: Path, tmp_path: Path) -> None:
     # Batches of 5 and one of 4, in shares of unequal size; with 3 shares, one worker has two and the other one.
     # Several batches of evaluation, so that both workers have some. AdamW forgets the scale of a gradient, but
     # for the steps that are clipped among steps that are not.
-    recipe = regularised(trained_along(recipe) if along else recipe, models, layerdrop).model_copy(
-        update={"batching": ByCount(utterances=5), "evaluation_seconds": 3.0}
-    )
-    recipe = changed(recipe, shares=shares, clip=12.0)
-    alone = LocalRun(tmp_path / "alone")
-    result = recipe.run(alone)
-    done = run_by_two(recipe, tmp_path)
-    assert done.returncode == 0, done.stderr
-    together = LocalRun(tmp_path / "together")
-    assert losses(together) == pytest.approx(losses(alone), abs=1e-5)
-    assert json.loads(done.stdout.splitlines()[-1]) == pytest.approx(result)
-    first, second = final_weights(alone), final_weights(together)
-    assert first.keys() == second.keys()
-    for name, value in first.items():
-        torch.testing.assert_close(second[name], value, rtol=0, atol=1e-5, msg=name)
-    # What was recognised comes from both workers, in the split's order.
-    tables = [parquet.read_table(run.folder / "utterances.parquet") for run in (alone, together)]
-    assert tables[0].num_rows == 8
-    assert tables[0].equals(tables[1])
+    recipe = recipe.model_copy(update={"batching": ByCount(utterances=5), "evaluation_seconds": 3.0})
+    # Without layerdrop, and with a frozen teacher, the workers do not look for parameters that a step leaves out.
+    cases = [(2, False, 0.1), (3, False, 0.1), (3, True, 0.1), (3, False, 0.0)]
+    recipes = {
+        tmp_path / f"{shares} {along} {layerdrop:.0%}": changed(
+            regularised(trained_along(recipe) if along else recipe, models, layerdrop), shares=shares, clip=12.0
+        )
+        for shares, along, layerdrop in cases
+    }
+    results = {folder: chosen.run(LocalRun(tmp_path / "alone" / folder.name)) for folder, chosen in recipes.items()}
+    for folder, result in zip(recipes, run_by_two(recipes), strict=True):
+        assert result == pytest.approx(results[folder]), folder
+        alone, together = LocalRun(tmp_path / "alone" / folder.name), LocalRun(folder)
+        assert losses(together) == pytest.approx(losses(alone), abs=1e-5), folder
+        first, second = final_weights(alone), final_weights(together)
+        assert first.keys() == second.keys()
+        for name, value in first.items():
+            torch.testing.assert_close(second[name], value, rtol=0, atol=1e-5, msg=f"{folder} {name}")
+        # What was recognised comes from both workers, in the split's order.
+        tables = [parquet.read_table(run.folder / "utterances.parquet") for run in (alone, together)]
+        assert tables[0].num_rows == 8
+        assert tables[0].equals(tables[1]), folder
 
 
 def test_shares_that_no_utterance_is_left_for_change_nothing(recipe: DistillL2S, tmp_path: Path) -> None:

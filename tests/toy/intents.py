@@ -128,8 +128,11 @@ class Imitating(Task):
 
     @override
     def evaluate(self, batches: Iterator[Batch]) -> dict[str, float]:
-        distances = torch.cat([self.distances(batch).double().cpu() for batch in batches])
-        total, count = reduced(torch.tensor([float(distances.sum()), len(distances)], dtype=torch.float64)).tolist()
+        sums = torch.zeros(2, dtype=torch.float64)  # of a worker that gets none of the batches too
+        for batch in batches:
+            distances = self.distances(batch).double().cpu()
+            sums += torch.stack([distances.sum(), torch.tensor(float(len(distances)))])
+        total, count = reduced(sums).tolist()
         return {"distance": total / count}
 
 
