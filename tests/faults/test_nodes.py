@@ -26,9 +26,8 @@ def test_a_lost_node_and_a_lost_driver(cluster: Cluster, study: Study, reference
 
 def test_a_lost_head_and_a_truncated_checkpoint(cluster: Cluster, study: Study, reference: Study) -> None:
     """Nothing but the storage goes into the new cluster, and that is damaged."""
-    first = study.submit(
-        "--languages", "cs", "--weights", "0", "--seconds", "2"
-    )  # so that none ends while the head is killed
+    one = ("--languages", "cs", "--weights", "0")
+    first = study.submit(*one, "--seconds", "2")  # so that it does not end while the head is killed
     until(lambda: study.at("cs 0", 6), "a trial has its third checkpoint")
     cluster.kill("head")
     output = first.ends(1)
