@@ -86,8 +86,11 @@ class Transcripts:
         return [Confusion(*pair, count) for pair, count in order[:CONFUSIONS]]
 
     def recognised(self, row: Mapping[str, Any], before: Recognised | None = None) -> Recognised:
-        """An utterance with its alignment."""
-        pieces = tuple(shortened(align(row["reference"], row["hypothesis"])))
+        """An utterance with its alignment; a class is right or wrong as a whole."""
+        old, new = row["reference"], row["hypothesis"]
+        wrong = self.classes and self.errors(row)
+        aligned = [Piece("gone", old), Piece("kept", " "), Piece("new", new)] if wrong else align(old, new)
+        pieces = tuple(shortened(aligned))
         speaker = f"speaker {1 + self._speakers[row['speaker']]}" if row["speaker"] else "speaker unknown"
         return Recognised(row["id"], speaker, self.errors(row), self.length(row), pieces, before)
 

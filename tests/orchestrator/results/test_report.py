@@ -251,6 +251,9 @@ def test_classes_are_confused_as_a_whole() -> None:
     found = Transcripts(rows, "cer")
     assert [tuple(confusion) for confusion in found.confusions()] == [("lights on", "lights off", 1)]
     assert (found.classes, found.metrics) == (True, {"cer"})
+    wrong, right = (found.recognised(each).pieces for each in rows)
+    assert wrong == (Piece("gone", "lights on"), Piece("kept", " "), Piece("new", "lights off"))
+    assert right == (Piece("kept", "lights on"),)
 
 
 def test_a_study_of_several_tables_whose_rows_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
