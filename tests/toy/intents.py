@@ -8,6 +8,7 @@ import io
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -25,10 +26,11 @@ from trainables.batch import Batch, Utterance
 from trainables.config import Preparation, Where
 from trainables.corpora.audio import SAMPLE_RATE
 from trainables.corpora.base import OwnCorpus
-from trainables.corpora.batching import Loader, Shuffled, TimeMasking
+from trainables.corpora.batching import Loader, Shuffled
+from trainables.corpora.corpus import Corpus
 from trainables.corpora.prepared import PreparedSplit, SplitPreparation
 from trainables.corpora.sources import Labels
-from trainables.corpora.text import Letters
+from trainables.corpora.subsets import Subset
 from trainables.export.card import Card, Dataset, fields
 from trainables.metrics import Scores, reduced, write_utterances
 from trainables.optimisation import Optimisation
@@ -171,16 +173,18 @@ class Understanding(Task):
 class _Listening(Recipe):
     """What both recipes have in common: the commands, and how a stage goes through them."""
 
-    corpus: Commands = Commands(language="en")
+    corpus: Corpus = Commands(language="en")
     width: int = 8
     optimisation: Optimisation = SHORT
+    subset: Subset | None = None
+    """Part of the training split to train on; by default all of it."""
     pause: Annotated[float, Where()] = 0.0
     """Seconds before each step, for whoever wants to disturb it."""
     seed: int = 1
 
     def split(self, name: str) -> SplitPreparation:
-        """One prepared split; it has no texts that would be normalised."""
-        return SplitPreparation(corpus=self.corpus, split=name, normaliser=Letters(), longest=2)
+        """One prepared split."""
+        return SplitPreparation(corpus=self.corpus, split=name, longest=2)
 
     @override
     def preparations(self) -> tuple[Preparation, ...]:
@@ -190,9 +194,11 @@ class _Listening(Recipe):
         """Train the task through a stage; the values that were reported of the student that it leaves."""
         world, optimisation = World.here(), stages.optimisations[stage]
         loader, mine = self.loader("train"), optimisation.shares_of(world.rank, world.size)
+        batching, shares = Shuffled(utterances=16), optimisation.shares
+        if self.subset:
+            loader = replace(loader, usable=self.subset.indices(loader.split, batching))
 
         def batches(step: int) -> Iterator[list[Batch]]:
-            batching, shares = Shuffled(utterances=16), optimisation.shares
             for batch in loader.training(batching, seed=self.seed, start=step, shares=shares, mine=mine):
                 time.sleep(self.pause)
                 yield batch
@@ -213,7 +219,7 @@ class _Listening(Recipe):
 
     @override
     def probe(self) -> dict[str, float]:
-        batches = probe.noise(Shuffled(utterances=16), longest=0.3, shares=1, masking=TimeMasking(), teacher=None)
+        batches = probe.noise(Shuffled(utterances=16), longest=0.3, shares=1)
         task = Imitating(Ear(self.width), Ear(self.width))
         parameters = float(sum(weight.numel() for weight in task.student.parameters()))
         return {"seconds": probe.seconds_per_step(task, batches, SHORT), "parameters": parameters}

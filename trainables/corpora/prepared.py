@@ -34,7 +34,7 @@ from trainables.config import Preparation, Since
 from trainables.corpora.audio import SAMPLE_RATE, UnusableAudio, decode
 from trainables.corpora.corpus import Corpus
 from trainables.corpora.filters import Filter, RoomForCTC
-from trainables.corpora.text import Normaliser
+from trainables.corpora.text import Letters, Normaliser
 
 T = TypeVar("T")
 SCHEMA = pa.schema([
@@ -52,7 +52,8 @@ class SplitPreparation(Preparation):
     corpus: Corpus
     split: str
     """One of the corpus's own."""
-    normaliser: Normaliser
+    normaliser: Normaliser = Letters()
+    """Of transcripts, where the corpus has any."""
     longest: Annotated[float, Field(gt=0)]
     """Seconds; longer clips are quarantined."""
     filters: Annotated[tuple[Filter, ...], Since(before=(RoomForCTC(),))] = ()

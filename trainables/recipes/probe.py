@@ -27,12 +27,18 @@ CHARACTERS_PER_SECOND, TOKENS_PER_SECOND = 12, 4
 
 
 def noise(
-    batching: Batching, *, longest: float, shares: int, masking: TimeMasking, teacher: int | None, hop: int = FRAME
+    batching: Batching,
+    *,
+    longest: float,
+    shares: int,
+    masking: TimeMasking | None = None,
+    teacher: int | None = None,
+    hop: int = FRAME,
 ) -> list[Batch]:
     """The micro-batches of one global batch of the usual size: noise for audio and for a teacher of this width.
 
     Without a width there are transcripts, for a teacher that reads them at each step. `hop` are the samples from one
-    frame of the student to the next.
+    frame of the student to the next. What else a loss needs is the recipe's to add.
     """
     utterances, seconds = batching.usual(longest)
     random = np.random.default_rng(0)
@@ -40,7 +46,8 @@ def noise(
     for i in range(shares):
         count = len(range(i, utterances, shares))
         size = max(count, 1)  # the filler of an empty share takes its time too
-        masks = [masking.draw(int(seconds * SAMPLE_RATE) // hop, random) for _ in range(size)]
+        frames = int(seconds * SAMPLE_RATE) // hop
+        masks = np.stack([masking.draw(frames, random) for _ in range(size)]) if masking else None
         characters, tokens = 1 + int(seconds * CHARACTERS_PER_SECOND), int(seconds * TOKENS_PER_SECOND)
         batches.append(
             Batch(
@@ -50,7 +57,7 @@ def noise(
                 texts=(" ".join("a" * tokens),) * size,
                 sources={"tokens": _equal(torch.randint(VOCABULARY.unknown, (size, characters)))}
                 | ({"teacher": _equal(torch.randn(size, 2 + tokens, teacher))} if teacher else {}),
-                masked=torch.from_numpy(np.stack(masks)),
+                masked=None if masks is None else torch.from_numpy(masks),
             )
         )
     return batches
