@@ -14,6 +14,7 @@ raises StudyFailed (1).
 """
 
 import contextlib
+import json
 import re
 import shlex
 import sys
@@ -287,11 +288,11 @@ def _narrator(
 def _runner(options: StudyOptions, sweep: Sweep) -> Runner:
     if options.local:
         return LocalRunner()
-    recipes = [trial.recipe for trial in sweep.everything]
-    if within := next((type(r).__name__ for r in recipes if type(r).__module__ == "__main__"), None):
+    described = json.dumps([trial.describe() for trial in sweep.everything])
+    if within := re.search(r'"__main__:([\w.]+)"', described):  # the type of a recipe, or of a corpus of one's own
         raise ValueError(
-            f"A recipe must be in a module that workers can import, but {within} is in the script itself: "
-            "move it to a file beside the script."
+            "A recipe and its parts must be in modules that workers can import, but "
+            f"{within[1]} is in the script itself: move it to a file beside the script."
         )
     provenance.check_ray()  # an older one may lack names that the import below needs
     from orchestrator.cluster.runner import RayRunner  # Ray takes seconds to import: not for a study that is finished

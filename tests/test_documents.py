@@ -6,6 +6,7 @@ import runpy
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = {str(path.relative_to(ROOT)): path for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])}
 OF_TODAY = [name for name in DOCUMENTS if name != "LOG.md"]
 """The log is of its days: what it names may have gone since."""
-README = ROOT / "README.md"
+README, YOUR_OWN = ROOT / "README.md", ROOT / "docs" / "your_own.md"
 LONGEST = 99
 """Lines of the README."""
 HERE = r"(?:orchestrator|trainables|sweeps|tests|benchmarks|docker|docs)"
@@ -89,11 +90,16 @@ def test_the_readme_is_short() -> None:
     assert len(README.read_text(encoding="utf-8").splitlines()) <= LONGEST
 
 
-def test_the_study_of_the_readme_runs(
+def test_the_code_of_the_readme_is_of_the_page_that_is_run() -> None:
+    (block,) = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    assert block in YOUR_OWN.read_text(encoding="utf-8")
+
+
+def test_the_least_recipe_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], empty_database: Path
 ) -> None:
-    (block,) = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    (tmp_path / "descent.py").write_text(block)
+    blocks = re.findall(r"^```python\n(.*?)^```", YOUR_OWN.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    (tmp_path / "descent.py").write_text(next(block for block in blocks if "class Descent" in block))
     (tmp_path / "runs").mkdir()
     shutil.copy(empty_database, tmp_path / "runs" / "mlflow.db")
     monkeypatch.chdir(tmp_path)
@@ -104,3 +110,11 @@ def test_the_study_of_the_readme_runs(
     assert ended.value.code == 0, capsys.readouterr().err
     table = (tmp_path / "runs" / "descent" / "errors.md").read_text(encoding="utf-8")
     assert re.search(r"hard .*12\.16 .*1\.15", table)
+
+
+def test_the_corpus_of_the_page_on_data_can_be_made() -> None:
+    text = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    assert names["corpus"].splits == ("train", "valid", "test")

@@ -23,8 +23,11 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class AfterWarmup(Config, ABC):
-    """What a learning rate does once it is warm. In the formulas t is the step, counted from 0, w the number of
-    steps of warm-up, T that of all steps, and f(t) the learning rate as a share of its peak; f(w) = 1."""
+    """A schedule of the learning rate from the end of the warm-up on.
+
+    In the formulas t is the step, counted from 0, w the number of steps of warm-up, T that of all steps, and f(t) the
+    learning rate as a share of its peak; f(w) = 1.
+    """
 
     @abstractmethod
     def factor(self, step: int, warmup: int, steps: int) -> float:
@@ -149,7 +152,7 @@ class Optimisation(Config):
     warmup: Annotated[int, Field(ge=0)] = 2_000
     """Steps of linear warm-up, before any schedule: the learning rate is (t + 1) / w of its peak."""
     schedule: Annotated[Schedule, Since()] = Cosine()
-    """What the learning rate does after the warm-up."""
+    """The learning rate after the warm-up."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-5
     """Peak learning rate."""
     new_learning_rate: Annotated[float, Field(gt=0)] | None = None

@@ -74,11 +74,11 @@ class Progress:
     step: int
     """Steps of the trial that are done, those of earlier stages counted."""
     values: dict[str, float] = field(default_factory=dict)
-    """What was reported when the kept student was evaluated."""
+    """The values that were reported when the kept student was evaluated."""
     best_step: int = 0
     """Steps of the trial that the kept student has seen."""
     best_student: dict[str, Tensor] = field(default_factory=dict)
-    """What training has changed in the kept student, in main memory."""
+    """The weights and buffers of the kept student that training has changed, in main memory."""
 
     def keep(self, task: Task, values: Mapping[str, float]) -> None:
         """Keep the student as it is, with these values."""
@@ -102,7 +102,7 @@ class Stages:
         folder = run.resume()
         self.saved = None if folder is None else self._read(folder)
         self.finished: dict[str, dict[str, Any]] = self.saved["finished"] if self.saved else {}
-        """What finished stages left behind, by name."""
+        """The last state of each finished stage, by its name."""
 
     def begin(self, stage: str) -> tuple[range, Optimisation]:
         """The steps of the stage that is trained from now on, counted over all stages, and its optimisation.

@@ -1,4 +1,4 @@
-"""What a training loop trains: a student and its losses, which weights of them learn, and what of them is saved.
+"""The task of a training loop: a student and its losses, which weights of them learn, and what of them is saved.
 
 A checkpoint has what training changes and nothing else. A frozen teacher beside the student is rebuilt from its own
 files, as it was when training began, and so are the frozen weights of the student: they would fill every checkpoint
@@ -51,7 +51,7 @@ class Task(nn.Module, ABC):
         return False
 
     def learned(self) -> dict[str, Tensor]:
-        """What training changes, by name, as it stands: the weights that need a gradient, and buffers.
+        """The weights that need a gradient, and buffers, by name, as they stand: all that training changes.
 
         Beside the student, parts that have weights of which none needs a gradient count as teachers: their buffers are
         left out. The values share the module's memory.
@@ -71,7 +71,7 @@ class Task(nn.Module, ABC):
         }
 
     def learned_by_student(self) -> dict[str, Tensor]:
-        """What training changes in the student, by the student's own names."""
+        """The weights and buffers of the student that training changes, by the student's own names."""
         return {name.removeprefix(STUDENT): value for name, value in self.learned().items() if name.startswith(STUDENT)}
 
     def restore(self, saved: Mapping[str, Tensor]) -> None:

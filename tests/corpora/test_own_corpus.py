@@ -136,6 +136,66 @@ def test_ctc_leaves_out_what_has_no_transcript(folder: Path) -> None:
     assert PreparedSplit(chosen.build()).manifest["quarantined"] == {"no transcript": 1}
 
 
+class Undigested(OwnCorpus):
+    """Recordings in a folder for each split, with their transcripts beside them, and no digest of their own."""
+
+    folder: Folder
+
+    @property
+    @override
+    def slots(self) -> tuple[str, ...]:
+        return ("who",)
+
+    @override
+    def utterances(self, split: str) -> Iterator[Utterance | Rejected]:
+        for file in sorted(Path(self.folder, split).glob("*.wav")):
+            text = file.with_suffix(".txt").read_text()
+            yield Utterance(file.stem, file, text, "", {"who": text[0]}) if text else Rejected(file.stem, "empty", "")
+
+    @override
+    def release(self) -> str:
+        return "undigested"
+
+    @override
+    def licence(self) -> str:
+        return "CC0-1.0"
+
+
+def undigested(folder: Path) -> Undigested:
+    """With two recordings in each split, of which the first has a transcript."""
+    for split in ("train", "valid", "test"):
+        (folder / split).mkdir(parents=True)
+        for name, text in (("a", "abba"), ("b", "")):
+            (folder / split / f"{name}.wav").write_bytes(b"sound")
+            (folder / split / f"{name}.txt").write_text(text)
+    return Undigested(language="en", folder=str(folder))
+
+
+def test_a_fingerprint_is_of_all_that_is_read(tmp_path: Path) -> None:
+    corpus = undigested(tmp_path / "one")
+    found = [corpus.fingerprint()]
+    assert undigested(tmp_path / "other").fingerprint() == found[0]
+    (tmp_path / "one" / "valid" / "a.txt").write_text("abbe")
+    found.append(corpus.fingerprint())
+    (tmp_path / "one" / "test" / "a.wav").write_bytes(b"another")
+    found.append(corpus.fingerprint())
+    (tmp_path / "one" / "train" / "b.txt").write_text("b")
+    found.append(corpus.fingerprint())
+    (tmp_path / "one" / "train" / "b.txt").rename(tmp_path / "one" / "train" / "c.txt")
+    (tmp_path / "one" / "train" / "b.wav").rename(tmp_path / "one" / "train" / "c.wav")
+    assert len({*found, corpus.fingerprint()}) == 5
+
+
+def test_data_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    corpus = undigested(tmp_path)
+    (tmp_path / "valid" / "a.txt").unlink()
+    with pytest.raises(ValueError, match=r"^The split 'valid' must be readable, but is not: .*a\.txt'\.$"):
+        corpus.fingerprint()
+    nowhere = Undigested(language="en", folder="/nowhere")
+    with pytest.raises(ValueError, match=r"^The split 'train' of undigested must have utterances, but has none\.$"):
+        nowhere.fingerprint()
+
+
 def test_a_split_that_it_does_not_have_is_one_sentence(folder: Path) -> None:
     with pytest.raises(ValidationError) as error:
         preparation(Commands(language="en", folder=str(folder)), "train")
@@ -160,7 +220,7 @@ def test_a_type_that_is_no_such_corpus_is_one_sentence(name: str | None, why: st
     with pytest.raises(ValidationError) as error:
         SplitPreparation.model_validate({**fields, "split": "train", "normaliser": {"kind": "letters"}, "longest": 5})
     sentence = explain(error.value)
-    must = "`corpus.type` must name a class that derives from OwnCorpus, package.module:Class,"
+    must = "`type` must name a class that derives from OwnCorpus, package.module:Class,"
     assert sentence.startswith(f"{must} but ")
     assert why in sentence
 

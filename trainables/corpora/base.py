@@ -4,15 +4,15 @@ A corpus is a config: it says where its data lies and how it is read, and names 
 (`prepared.py`) asks it for the utterances of a split and for nothing else that depends on how it is stored.
 """
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, Literal, Self
 
-from pydantic import ModelWrapValidatorHandler, SerializerFunctionWrapHandler, model_serializer, model_validator
 from typing_extensions import override
 
 from trainables.batch import Rejected, Utterance
-from trainables.config import Config, imported
+from trainables.config import Config
+from trainables.own import Own
 
 
 class SpeechCorpus(Config, ABC):
@@ -58,30 +58,31 @@ class SpeechCorpus(Config, ABC):
         """
 
 
-class OwnCorpus(SpeechCorpus):
-    """Base of a corpus that is defined elsewhere, in a package of the user's own.
-
-    A recipe or a prepared split travels to other processes as JSON. Our corpora are told apart there by their `kind`;
-    one of these brings its type along, `{"type": "package.module:Class", …}`, and is imported by it, as recipes are.
-    So whatever takes a `Corpus` takes it too, and nothing has to be registered.
-    """
-
-    kind: Literal["own"] = "own"
+class OwnCorpus(Own, SpeechCorpus):
+    """Base of a corpus that is defined in a package of the user's own; whatever takes a `Corpus` takes it too."""
 
     @override
-    def identity(self) -> dict[str, Any]:
-        return {"type": self.type_name(), **super().identity()}
+    def fingerprint(self) -> str:
+        """Digest of all utterances: their names, transcripts, speakers and labels, and the sizes of the sounds.
 
-    @model_serializer(mode="wrap")
-    def _with_type(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {"type": self.type_name(), **fields(self)}
+        It reads every transcript whenever it is asked, which is often: a large corpus remembers it, or has a digest of
+        its own. Raises ValueError when a split is empty or cannot be read.
+        """
+        found = hashlib.sha256()
+        for split in self.splits:
+            try:
+                seen = [_seen(item) for item in self.utterances(split)]
+            except OSError as error:
+                raise ValueError(f"The split {split!r} must be readable, but is not: {error}.") from error
+            if not seen:
+                raise ValueError(f"The split {split!r} of {self.release()} must have utterances, but has none.")
+            found.update(f"{seen}\n".encode())
+        return found.hexdigest()[:16]
 
-    @model_validator(mode="wrap")
-    @classmethod
-    def _of_its_type(cls, value: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
-        if not isinstance(value, dict):
-            return validate(value)
-        fields = {name: field for name, field in value.items() if name != "type"}
-        if cls is not OwnCorpus and value.get("type", cls.type_name()) == cls.type_name():
-            return validate(fields)
-        return imported(value.get("type"), cls, "corpus.type").model_validate(fields)
+
+def _seen(item: Utterance | Rejected) -> tuple[object, ...]:
+    """The parts of an utterance that a fingerprint is made of."""
+    if isinstance(item, Rejected):
+        return tuple(item)
+    size = len(item.audio) if isinstance(item.audio, bytes) else item.audio.stat().st_size
+    return item.id, size, item.text, item.speaker, sorted(item.labels.items())

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, SerializeAsAny
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
@@ -35,6 +35,7 @@ from trainables.decoding import greedy
 from trainables.export import ctc_folder
 from trainables.export.card import Card, Dataset, fields
 from trainables.export.recogniser import recogniser
+from trainables.losses.own import OwnLoss
 from trainables.losses.regression import AlignedRegression
 from trainables.losses.transport import OptimalTransport
 from trainables.metrics import Scores, transcription, write_utterances
@@ -53,7 +54,7 @@ from trainables.training import World, evaluating, fit
 
 STUDENT, UTTERANCES = "student.safetensors", "utterances.parquet"
 """Files that a trial keeps: the student's weights, and the test split as it was recognised."""
-Distillation = Annotated[AlignedRegression | OptimalTransport, Field(discriminator="kind")]
+Distillation = Annotated[AlignedRegression | OptimalTransport | SerializeAsAny[OwnLoss], Field(discriminator="kind")]
 METRICS = ("cer", "wer")
 
 

@@ -17,6 +17,7 @@ from tests.toy.recipe import Toy
 from tests.toy.sweep import Options
 from tests.toy.sweep import study as toys
 from trainables.config import explain
+from trainables.own import Own
 
 
 @pytest.mark.parametrize("release", ["2.53.0", "1.13.0", "3.0.0.dev0"])
@@ -58,9 +59,35 @@ def test_a_recipe_that_no_worker_could_import(
 ) -> None:
     """In a worker, `__main__` is Ray's own."""
     monkeypatch.setattr(Toy, "__module__", "__main__")
-    refused([], "A recipe must be in a module that workers can import, but Toy is in the script itself", capsys)
+    refused([], "in modules that workers can import, but Toy is in the script itself", capsys)
     assert list(tmp_path.iterdir()) == []
     assert study("--local", "--languages", "cs", "--weights", "0", "--plan") == 0
+
+
+class Part(Own):
+    """Something that a recipe has."""
+
+
+class Parted(Toy):
+    """A toy with a part."""
+
+    part: Part = Part()
+
+
+def test_a_part_that_no_worker_could_import(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Part, "__module__", "__main__")
+
+    def parted(options: Options) -> tuple[Sweep, Layout]:
+        """Toys with a part that the script defines."""
+        sweep, layout = toys(options)
+        return replace(sweep, recipes=[Parted(**recipe.model_dump()) for recipe in sweep.recipes]), layout
+
+    assert main(Options, parted, explain, []) == 2
+    sentence = "A recipe and its parts must be in modules that workers can import, but Part is in the script itself: "
+    assert capsys.readouterr().err.startswith(sentence)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("more", [[], ["--plan"]], ids=["run", "plan"])
