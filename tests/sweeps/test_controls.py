@@ -96,7 +96,7 @@ def test_a_teachers_seed_is_the_trials(tiny: Options) -> None:
 
 
 def test_the_released_code_has_no_bias_and_its_teacher_is_trained(tiny: Options) -> None:
-    biases = {(recipe.teacher.kind, recipe.distillation.bias) for recipe in recipes(made(tiny)[0])}
+    biases = {(recipe.teacher.kind, recipe.distillation.model_dump()["bias"]) for recipe in recipes(made(tiny)[0])}
     assert biases == {
         ("language_model", True), ("random_language_model", True), ("shuffled_transcripts", True),
         ("trained_along", False),
