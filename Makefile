@@ -25,11 +25,11 @@ MISSING := $(shell [ -e $(call quoted,$(VENV)/complete) ] || echo environment)
 RUN := PYTHONPATH="$$PWD" "$$VENV"/bin/
 export NODES := tests/faults/test_nodes.py
 export RAY := $(or $(value RAY),2.54.1)
-OF_RAY := tests/faults tests/orchestrator/cluster tests/sweeps/test_commonvoice20.py::test_a_study_with_ray
+OF_RAY := tests/faults tests/orchestrator/cluster
 
 .PHONY: demo demo-synthetic test test-ray of-ray check bench env clean environment
 
-demo: $(MISSING)  ## Table 1 in miniature: real speech, real weights, about ten minutes on two cores
+demo: $(MISSING)  ## Table 1 in miniature: real speech, real weights, about five minutes on two cores
 	@$(RUN)python -m trainables.miniature
 	@$(RUN)python sweeps/commonvoice20.py --preset mini
 

@@ -1,4 +1,5 @@
-"""The package of docs/your_own.md as it stands, in a folder outside this repository: in one process, and by Ray."""
+"""The package of docs/your_own.md as it stands, in a folder outside this repository: in one process, and by Ray that is
+started for it. Its paths, and the cache's, begin in that folder, where workers are not."""
 
 import csv
 import json
@@ -7,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.faults.cluster import RAY, ROOT, Cluster
+from tests.faults.cluster import RAY, ROOT, environment
 
 PAGE = (ROOT / "docs" / "your_own.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
@@ -44,21 +45,17 @@ def test_the_package_is_small() -> None:
     assert f"in {LINES} lines of code" in PAGE
 
 
-def test_the_page_runs_here_and_by_ray(cluster: Cluster, tmp_path: Path, empty_database: Path) -> None:
+def test_the_page_runs_here_and_by_ray(mark: str, tmp_path: Path, empty_database: Path) -> None:
     for name, code in FILES.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(code, encoding="utf-8")
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "mlflow.db").write_bytes(empty_database.read_bytes())
-    environment = cluster.environment | {
-        "PATH": f"{RAY.parent}:/usr/bin:/bin",
-        "L2S_CACHE": str(tmp_path / "cache"),
-        "RAY_ADDRESS": cluster.address,
-    }
-    environment.pop("OMP_NUM_THREADS", None)  # as the page's commands have it
+    variables = environment(mark, Path("cache"), PATH=f"{RAY.parent}:/usr/bin:/bin")
+    variables.pop("OMP_NUM_THREADS", None)  # as the page's commands have it
     done = subprocess.run(
         ["bash", "-euxc", "".join(COMMANDS)],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False,
+        cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("2 trials, 0 finished, 2 to run") == 2
