@@ -175,7 +175,9 @@ def _queue() -> Queue:
 class Reports(ray.train.UserCallback):
     """Carries the first worker's reports through a queue, from Ray Train's controller to the Tune actor.
 
-    Ray Train calls `after_report` in the controller, to which it is pickled; the Tune actor calls `get`.
+    Ray Train calls `after_report` in the controller, to which it is pickled; the Tune actor calls `get`. The errors
+    that recipes raise take the same way, from the worker: Ray 2.54 hands them over within one of its own classes,
+    from which they cannot be taken by public means.
     """
 
     attempt: str
@@ -186,7 +188,7 @@ class Reports(ray.train.UserCallback):
         self.put(dict(metrics[0]))
 
     def put(self, report: dict[str, Any] | None) -> None:
-        """Put a report into the queue, or None for the end of the attempt."""
+        """Put a report into the queue, or a worker's rank and error as `raised`, or None for the attempt's end."""
         self.queue.put((self.attempt, report))
 
     def get(self) -> dict[str, Any] | None:
@@ -207,6 +209,7 @@ def _fit(trainer: "TorchTrainer", reports: Reports) -> None:
     Where this function reports too, or ends with a report under way, that thread waits for itself for ever.
     """
     errors: list[BaseException] = []
+    raised: dict[int, Exception] = {}
 
     def fit() -> None:
         try:
@@ -221,13 +224,18 @@ def _fit(trainer: "TorchTrainer", reports: Reports) -> None:
     fitting.start()
     try:
         while (report := reports.get()) is not None:
-            ray.tune.report(report)
+            if "raised" in report:
+                raised.update([report["raised"]])
+            else:
+                ray.tune.report(report)
     except RayError:  # the queue is lost, so that training fails at its next report
         fitting.join()
         _queue.cache_clear()
         raise
-    if errors:
-        raise errors[0]
+    for error in errors:
+        if isinstance(error, ray.train.WorkerGroupError):
+            error.worker_failures.update((rank, raised[rank]) for rank in error.worker_failures.keys() & raised.keys())
+        raise error
 
 
 def _trainer(config: dict[str, Any], study: StudyContext, reports: Reports) -> "TorchTrainer":
@@ -237,7 +245,7 @@ def _trainer(config: dict[str, Any], study: StudyContext, reports: Reports) -> "
     resources, ledger = study.resources, study.ledger
     return TorchTrainer(
         _train,
-        train_loop_config={"signature": config["signature"], "study": study},
+        train_loop_config={"signature": config["signature"], "study": study, "reports": reports},
         scaling_config=ray.train.ScalingConfig(
             # Ray's own elastic scaling takes what other trials were promised; here it is decided at each attempt.
             num_workers=resources.fitting(ray.available_resources(), config["most_workers"]),
@@ -265,7 +273,17 @@ def _no_repetition() -> ray.train.FailureConfig:
 
 
 def _train(config: dict[str, Any]) -> None:
-    """Run the recipe, in each Ray Train worker; the first writes the result, which is what finishes the trial."""
+    """Run the recipe, in each Ray Train worker."""
+    try:
+        _run(config)
+    except Exception as error:
+        with contextlib.suppress(Exception):  # the queue is lost, or it cannot be pickled: it is as Ray tells it
+            config["reports"].put({"raised": (ray.train.get_context().get_world_rank(), error)})
+        raise
+
+
+def _run(config: dict[str, Any]) -> None:
+    """Run the recipe; the first worker writes the result, which is what finishes the trial."""
     signature, study = config["signature"], config["study"]
     require_visible(study.ledger)
     # When the Tune actor is killed nobody but the driver removes the group, which keeps its resources.

@@ -116,6 +116,36 @@ def test_all_that_was_reported_reaches_tune_before_an_attempt_is_over(
     assert told == [{"step": 1}, {"step": 2}], "and nothing of an attempt that was stopped"
 
 
+class OfRay(Exception):
+    """A class of Ray's that hides the error of a recipe, as in Ray 2.54."""
+
+
+OfRay.__module__ = "ray.train.x"
+
+
+def test_what_a_worker_raises_is_told_whatever_ray_makes_of_it(
+    reports: Reports, told: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = Ledger(Storage.at(str(tmp_path / "nowhere")))
+
+    class Training:
+        """A trainer whose second worker raises, and whose first is lost with it."""
+
+        def fit(self) -> None:
+            with pytest.raises(Pause, match="must be a folder that all nodes share"):
+                trials._train({"signature": "a", "study": context(nowhere), "reports": reports})
+            raise ray.train.WorkerGroupError("failed", {0: ActorDiedError(), 1: OfRay("a text")})
+
+    rank = type("Context", (), {"get_world_rank": lambda self: 1})()
+    monkeypatch.setattr(ray.train, "get_context", lambda: rank)
+    trainer: Any = Training()
+    with pytest.raises(ray.train.WorkerGroupError) as caught:
+        trials._fit(trainer, reports)
+    assert isinstance(caught.value.worker_failures[0], ActorDiedError)
+    assert isinstance(caught.value.worker_failures[1], Pause)
+    assert told == []
+
+
 def test_a_trial_that_tune_stops_does_not_wait_for_its_workers(
     reports: Reports, monkeypatch: pytest.MonkeyPatch
 ) -> None:
