@@ -83,7 +83,7 @@ class Cluster:
         command += [f"--num-cpus={self.processors}"]
         # Its own ports, as two nodes of one machine must have; little memory; a short path, for the sockets in it.
         command += ["--min-worker-port=0", "--max-worker-port=0", "--object-store-memory=80000000"]
-        # By default each agent, through which jobs are started, wants the same port, and is not there if another has it.
+        # Jobs are started through a node's agent. By default each wants the same port, and one that has none ends.
         command += [f"--dashboard-agent-listen-port={free_ports(1)[0]}"]
         command += [f"--temp-dir=/tmp/{self.mark}-{name}"]
         done = subprocess.run(
