@@ -1,7 +1,7 @@
 """Speech encoders with a linear CTC head (eq. 5 and 6)."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -14,13 +14,10 @@ from trainables.config import Config, Location, Since, digest
 from trainables.corpora.text import CharacterVocabulary
 from trainables.sequences import Sequences
 from trainables.students.attention import attention
-from trainables.students.encoders import Wav2Vec2BertEncoder, WaveformEncoder, WhisperFrames
+from trainables.students.encoders import speech_encoder
 from trainables.students.frames import Frames, check_frames
 from trainables.students.freezing import freeze
 from trainables.weights import Sha256, check, family, fingerprint, load, locate
-
-if TYPE_CHECKING:
-    from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 FAMILIES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio", "wav2vec2-bert", "whisper")
 Probability = Annotated[float, Field(ge=0, lt=1)]
@@ -197,18 +194,9 @@ class CTCModel(nn.Module):
     """A speech encoder with a linear head over characters."""
 
     def __init__(self, model: PreTrainedModel, vocabulary: int) -> None:
-        """`skips_layers` is true where layerdrop leaves some out in some steps."""
         super().__init__()
-        match model.config.model_type:
-            case "whisper":
-                encoder = cast("WhisperEncoder", model.get_encoder())
-                self.encoder, self.width = WhisperFrames(encoder), model.config.d_model
-            case "wav2vec2-bert":
-                self.encoder, self.width = Wav2Vec2BertEncoder(model), model.config.hidden_size
-            case _:
-                self.encoder, self.width = WaveformEncoder(model), model.config.hidden_size
-        drop = "encoder_layerdrop" if isinstance(self.encoder, WhisperFrames) else "layerdrop"
-        self.skips_layers = getattr(model.config, drop) > 0
+        self.encoder = speech_encoder(model)
+        self.width, self.skips_layers = self.encoder.width, self.encoder.skips_layers
         self.dropout = nn.Dropout(getattr(model.config, "final_dropout", 0.0))
         self.head = nn.Linear(self.width, vocabulary)  # W_h, b_h of eq. 6
 

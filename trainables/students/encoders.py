@@ -1,13 +1,17 @@
 """transformers' speech encoders behind one interface: 16 kHz waveforms in, hidden states out, usually 50 a second."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Collection
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torchaudio
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import PreTrainedModel
+from typing_extensions import override
 
 from trainables.corpora.audio import SAMPLE_RATE
 from trainables.sequences import Sequences
@@ -18,17 +22,88 @@ if TYPE_CHECKING:
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 
-class WaveformEncoder(nn.Module):
+class SpeechEncoder(nn.Module, ABC):
+    """An encoder of any family: waveforms at 16 kHz in, hidden states of one layer or of several out."""
+
+    width: int
+    """Features of a hidden state."""
+    skips_layers: bool
+    """Whether layerdrop leaves out layers in some steps of training."""
+    pre_norm: bool
+    """Whether a layer adds to its input without normalising the sum, so that a few features of it become huge."""
+
+    @abstractmethod
+    def forward(self, audio: Sequences, masked: Bool[Tensor, "batch frames"] | None) -> Sequences:
+        """Hidden states (batch, frames, features) of waveforms (batch, samples), whose `masked` frames are hidden."""
+
+    @property
+    @abstractmethod
+    def layers(self) -> nn.ModuleList:
+        """The Transformer's layers, the lowest first."""
+
+    def states(
+        self, audio: Sequences, masked: Bool[Tensor, "batch frames"] | None, layers: Collection[int]
+    ) -> dict[int, Sequences]:
+        """The hidden states after several layers, (batch, frames, features) each, by the layer's number from 1.
+
+        0 is the input of layer 1. The last layer's are what the encoder as a whole gives; where layers are pre-norm,
+        those of the layers between are normalised without weights, since else a distance to them would be about their
+        few huge features. Nothing is kept of the layers that are not asked for.
+        Raises ValueError for a layer that the encoder does not have.
+        """
+        last = len(self.layers)
+        if wrong := sorted(set(layers) - set(range(last + 1))):
+            raise ValueError(f"The layers of an encoder must be from 0 to its last, {last}, but {wrong} were asked for.")
+        caught: dict[int, Tensor] = {}
+
+        def catch_input(_: nn.Module, arguments: tuple[Any, ...]) -> None:
+            caught[0] = arguments[0]
+
+        def catch(number: int, _: nn.Module, __: Any, output: Any) -> None:
+            hidden = output[0] if isinstance(output, tuple) else output
+            caught[number] = functional.layer_norm(hidden, hidden.shape[2:]) if self.pre_norm else hidden
+
+        hooks = [self.layers[n - 1].register_forward_hook(partial(catch, n)) for n in layers if 0 < n < last]
+        if 0 in layers:
+            hooks.append(self.layers[0].register_forward_pre_hook(catch_input))
+        try:
+            output = self(audio, masked)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        states = {number: Sequences(hidden, output.lengths).zero_padded() for number, hidden in caught.items()}
+        return states | ({last: output} if last in layers else {})
+
+
+def speech_encoder(model: PreTrainedModel) -> SpeechEncoder:
+    """A model of one of the families of students, or its encoder where it has a decoder too, behind that interface."""
+    match model.config.model_type:
+        case "whisper":
+            return WhisperFrames(cast("WhisperEncoder", model.get_encoder()))
+        case "wav2vec2-bert":
+            return Wav2Vec2BertEncoder(model)
+        case _:
+            return WaveformEncoder(model)
+
+
+class WaveformEncoder(SpeechEncoder):
     """wav2vec 2.0, HuBERT, WavLM, data2vec-audio: convolutions over the waveform, then a transformer."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
+        self.width, self.skips_layers = model.config.hidden_size, model.config.layerdrop > 0
+        self.pre_norm = getattr(model.config, "do_stable_layer_norm", False)
         model._mask_hidden_states = partial(_hidden_away, model)
         self.lengths = padding.kept_out(model)
 
+    @property
+    @override
+    def layers(self) -> nn.ModuleList:
+        return self.model.encoder.layers
+
+    @override
     def forward(self, audio: Sequences, masked: Bool[Tensor, "batch frames"] | None) -> Sequences:
-        """Hidden states (batch, frames, features) of waveforms (batch, samples), whose `masked` frames are hidden."""
         waveform = standardise(audio)
         lengths = self.model._get_feat_extract_output_lengths(audio.lengths)
         self.lengths.samples, self.lengths.frames = audio.lengths, lengths
@@ -41,17 +116,25 @@ class WaveformEncoder(nn.Module):
         return Sequences(output.last_hidden_state, lengths).zero_padded()
 
 
-class Wav2Vec2BertEncoder(nn.Module):
+class Wav2Vec2BertEncoder(SpeechEncoder):
     """w2v-BERT 2.0: a Conformer over stacked Kaldi filter banks."""
+
+    pre_norm = False
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
+        self.width, self.skips_layers = model.config.hidden_size, model.config.layerdrop > 0
         self.front_end = KaldiFilterBanks()
         model._mask_hidden_states = partial(_hidden_away, model)
 
+    @property
+    @override
+    def layers(self) -> nn.ModuleList:
+        return self.model.encoder.layers
+
+    @override
     def forward(self, audio: Sequences, masked: Bool[Tensor, "batch frames"] | None) -> Sequences:
-        """Hidden states (batch, frames, features) of waveforms (batch, samples), whose `masked` frames are hidden."""
         features = self.front_end(audio)
         output = self.model(
             features.values,
@@ -76,16 +159,19 @@ def _hidden_away(
     return torch.where(mask_time_indices[:, :, None], model.masked_spec_embed.to(hidden_states.dtype), hidden_states)
 
 
-class WhisperFrames(nn.Module):
+class WhisperFrames(SpeechEncoder):
     """Whisper's encoder on clips of any length up to its 30 s.
 
     transformers insists on 30 s of input; cutting the table of positions to the clip and masking attention
     gives the same model at a fraction of the cost.
     """
 
+    pre_norm = True
+
     def __init__(self, encoder: "WhisperEncoder") -> None:
         super().__init__()
         self.encoder = encoder
+        self.width, self.skips_layers = encoder.config.d_model, encoder.config.encoder_layerdrop > 0
         encoder.embed_positions.requires_grad_(False)  # fixed sinusoids, which from_pretrained forgets
         with torch.device("cpu"):  # from_pretrained builds on the meta device, where filters cannot be computed
             self.mel = torchaudio.transforms.MelSpectrogram(
@@ -97,8 +183,13 @@ class WhisperFrames(nn.Module):
                 mel_scale="slaney",
             )
 
+    @property
+    @override
+    def layers(self) -> nn.ModuleList:
+        return self.encoder.layers
+
+    @override
     def forward(self, audio: Sequences, masked: Bool[Tensor, "batch frames"] | None) -> Sequences:
-        """Hidden states (batch, frames, features) of waveforms (batch, samples), whose `masked` frames are hidden."""
         mel = self._log_mel(audio)
         if masked is not None:
             hidden_away = fit_frames(masked, -(-mel.values.shape[1] // 2)).repeat_interleave(2, dim=1)

@@ -1,0 +1,57 @@
+"""Hidden states of several layers at once, of encoders of every family."""
+
+import pytest
+import torch
+from torch.nn import functional
+from transformers import AutoModel
+
+from trainables import testing
+from trainables.sequences import Sequences
+from trainables.students.ctc import FAMILIES
+from trainables.students.encoders import speech_encoder
+
+pytestmark = pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask:UserWarning")
+
+
+@pytest.fixture(params=(*FAMILIES, *testing.BASES))
+def encoder(request, tmp_path):
+    model = AutoModel.from_pretrained(testing.speech_encoder(request.param, tmp_path), dtype=torch.float32)
+    return speech_encoder(model).eval()
+
+
+def clips(*seconds):
+    torch.manual_seed(2)
+    return Sequences.stack([0.1 * torch.randn(int(16_000 * s)) for s in seconds])
+
+
+@torch.no_grad()
+def test_states_are_the_layers_inputs_and_outputs(encoder):
+    audio, last = clips(0.8), len(encoder.layers)
+    states = encoder.states(audio, None, range(last + 1))
+    seen = []
+    encoder.layers[0].register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    encoder.layers[1].register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    output = encoder(audio, None)
+    frames = int(output.lengths)
+    torch.testing.assert_close(states[0].values, seen[0][:, :frames])
+    middle = functional.layer_norm(seen[1], seen[1].shape[2:]) if encoder.pre_norm else seen[1]
+    torch.testing.assert_close(states[1].values, middle[:, :frames])
+    assert torch.equal(states[last].values, output.values)
+
+
+@torch.no_grad()
+def test_a_clip_alone_has_the_states_it_has_beside_a_longer_one(encoder):
+    both = clips(0.5, 1.1)
+    alone = Sequences(both.values[:1, : int(both.lengths[0])], both.lengths[:1])
+    for number, states in encoder.states(alone, None, (0, 1, 2)).items():
+        beside = encoder.states(both, None, (number,))[number]
+        frames = int(states.lengths)
+        assert int(beside.lengths[0]) == frames
+        torch.testing.assert_close(beside.values[0, :frames], states.values[0, :frames], atol=1e-5, rtol=1e-4)
+        assert not beside.values[0, frames:].any()
+
+
+def test_nothing_is_kept_that_was_not_asked_for(encoder):
+    assert list(encoder.states(clips(0.5), None, (1,))) == [1]
+    with pytest.raises(ValueError, match=r"from 0 to its last, 2, but \[-1, 3\] were asked for"):
+        encoder.states(clips(0.5), None, (-1, 1, 3))
