@@ -53,7 +53,9 @@ class SpeechEncoder(nn.Module, ABC):
         """
         last = len(self.layers)
         if wrong := sorted(set(layers) - set(range(last + 1))):
-            raise ValueError(f"The layers of an encoder must be from 0 to its last, {last}, but {wrong} were asked for.")
+            raise ValueError(
+                f"The layers of an encoder must be from 0 to its last, {last}, but {wrong} were asked for."
+            )
         caught: dict[int, Tensor] = {}
 
         def catch_input(_: nn.Module, arguments: tuple[Any, ...]) -> None:
