@@ -77,7 +77,8 @@ def test_it_is_the_distance_of_projected_states() -> None:
 def test_padding_and_precision_do_not_matter() -> None:
     module = built(Means())
     alone = module(sequences(4), sequences(3), LABELS)
-    assert torch.equal(module(sequences(4, padding=2), sequences(3, padding=1), LABELS), alone)
+    # Not to the last bit: a product of more rows is added up in another order on some processors.
+    torch.testing.assert_close(module(sequences(4, padding=2), sequences(3, padding=1), LABELS), alone)
     with torch.autocast("cpu", torch.bfloat16):
         low = module(sequences(4, dtype=torch.bfloat16), sequences(3, dtype=torch.float16), LABELS)
     assert low.dtype == torch.float32
