@@ -7,7 +7,7 @@ not say how a part is initialised, a field says it; the defaults copy what can b
 """
 
 from abc import ABC, abstractmethod
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -152,7 +152,7 @@ class DeepThin(_Distilled):
     position_groups: Annotated[int, Field(gt=0)] = 16
 
     @model_validator(mode="after")
-    def _divisible(self) -> Self:
+    def _divisible(self) -> "DeepThin":
         for name in ("heads", "position_groups"):
             if self.width % getattr(self, name):
                 raise ValueError(f"`width` must be a multiple of `{name}`, {getattr(self, name)}, but is {self.width}.")
