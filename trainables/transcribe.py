@@ -18,7 +18,8 @@ from transformers import (
     AutoTokenizer,
 )
 
-import trainables.whisper_ctc  # noqa: F401 - so that transformers knows it
+import trainables.distilled_ctc
+import trainables.whisper_ctc  # noqa: F401 - so that transformers knows them
 from trainables.corpora.audio import SAMPLE_RATE, UnusableAudio, decode
 from trainables.corpora.filters import frames_of
 from trainables.printing import escape_output

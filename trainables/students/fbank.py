@@ -22,14 +22,12 @@ class LogEnergies(nn.Module):
     window: Tensor
     filters: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, *, saved: bool = False) -> None:
+        """`saved` puts window and filters into files of weights: from_pretrained forgets all that is not in these."""
         super().__init__()
         extractor = SeamlessM4TFeatureExtractor()
-        with torch.device("cpu"):  # from_pretrained builds on the meta device, and finds no such buffers in a file
-            window = torch.tensor(extractor.window, dtype=torch.float32)
-            filters = torch.tensor(extractor.mel_filters, dtype=torch.float32)
-        self.register_buffer("window", window, persistent=False)
-        self.register_buffer("filters", filters, persistent=False)
+        self.register_buffer("window", torch.tensor(extractor.window, dtype=torch.float32), persistent=saved)
+        self.register_buffer("filters", torch.tensor(extractor.mel_filters, dtype=torch.float32), persistent=saved)
 
     def forward(self, audio: Sequences) -> Sequences:
         """Log energies (batch, 10 ms frames, 80) of the windows that fit into each clip; beyond these, of its padding.

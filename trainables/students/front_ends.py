@@ -48,7 +48,7 @@ class FilterBankFrontEnd(FrontEnd):
     def __init__(self, width: int, moments: Float[Tensor, "2 bins"] | None = None, *, centred: bool = False) -> None:
         """`moments` are the mean and the variance of each bin over a corpus; without, the features stay as they are."""
         super().__init__()
-        self.centred, self.energies = centred, LogEnergies()
+        self.centred, self.energies = centred, LogEnergies(saved=True)
         mean, variance = (torch.zeros(BINS), torch.ones(BINS)) if moments is None else moments
         self.register_buffer("mean", mean.clone())
         self.register_buffer("deviation", (variance + 1e-7).sqrt())
