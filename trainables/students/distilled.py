@@ -7,7 +7,7 @@ not say how a part is initialised, a field says it; the defaults copy what can b
 """
 
 from abc import ABC, abstractmethod
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -42,6 +42,9 @@ class TeachersFrontEnd(Config):
     gradient: Annotated[float, Field(ge=0)] = 0.1
     """Factor of the convolutions' gradient (DistilHuBERT's `feature_grad_mult`)."""
 
+    suffix: ClassVar[str] = ""
+    described: ClassVar[str] = "its teacher's front-end"
+
 
 class FilterBanks(Config):
     """Kaldi's log-mel features with a convolution and a linear layer (§3.3), which start at random."""
@@ -49,6 +52,9 @@ class FilterBanks(Config):
     kind: Literal["filter_banks"] = "filter_banks"
     gradient: Annotated[float, Field(ge=0)] = 1.0
     """Factor of its gradient."""
+
+    suffix: ClassVar[str] = " Fbank"
+    described: ClassVar[str] = "filter banks"
 
 
 StudentFrontEnd = Annotated[TeachersFrontEnd | FilterBanks, Field(discriminator="kind")]
@@ -80,6 +86,11 @@ class _Distilled(Config, ABC):
         encoder = self._build(teacher, config, regularisation, standardised, moments)
         scale_gradient(encoder, self.front_end.gradient)
         return encoder
+
+    @property
+    @abstractmethod
+    def described(self) -> str:
+        """Words for a reader who does not know the abbreviations of Table 1."""
 
     @abstractmethod
     def _build(
@@ -113,7 +124,12 @@ class ShallowWide(_Distilled):
     """The layer norm beside the layers, which the released code does not copy."""
 
     def __str__(self) -> str:
-        return "S&W" + (" Fbank" if self.front_end.kind == "filter_banks" else "")
+        return "S&W" + self.front_end.suffix
+
+    @property
+    @override
+    def described(self) -> str:
+        return f"A shallow and wide student, {self.layers} of its teacher's layers on {self.front_end.described}"
 
     @override
     def _build(
@@ -159,7 +175,12 @@ class DeepThin(_Distilled):
         return self
 
     def __str__(self) -> str:
-        return "D&T" + (" Fbank" if self.front_end.kind == "filter_banks" else "")
+        return "D&T" + self.front_end.suffix
+
+    @property
+    @override
+    def described(self) -> str:
+        return f"A deep and thin student, {self.layers} layers of {self.width} on {self.front_end.described}"
 
     @override
     def _build(
