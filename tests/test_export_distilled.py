@@ -63,10 +63,10 @@ class Exported:
 
 @pytest.fixture(scope="module", params=KINDS, ids=lambda kind: f"{kind[1]} of {kind[0]}")
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    return made(*request.param, tmp_path_factory.mktemp(request.param[0]))
+    return made(tmp_path_factory.mktemp(request.param[0]), *request.param)
 
 
-def made(family: str, student: Any, expected: str, folder: Path) -> Exported:
+def made(folder: Path, family: str, student: Any, expected: str) -> Exported:
     teacher = AutoModel.from_pretrained(testing.speech_encoder(family, folder / "teacher"), dtype=torch.float32)
     torch.manual_seed(1)
     standardised = family == "wav2vec2"
@@ -137,7 +137,7 @@ def test_transcribe_in_int8_hears_what_eight_bits_can(
 
 
 def test_the_card_tells_the_speed_in_float32_and_in_int8(tmp_path: Path) -> None:
-    exported = made(*KINDS[5], tmp_path)
+    exported = made(tmp_path, *KINDS[5])
     card = product(
         exported.student, exported.folder.parent / "student.safetensors", tmp_path / "again",
         architecture=exported.architecture, standardised=False, teacher="facebook/hubert-base-ls960", name="a student",
