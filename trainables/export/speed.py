@@ -35,17 +35,17 @@ def real_time_factors(folder: Path) -> dict[str, float]:
     """Seconds that one thread takes for a second of audio, decoding left out, by precision."""
     model = AutoModelForCTC.from_pretrained(folder, dtype=torch.float32).eval()
     audio = torch.randn(1, int(SECONDS * SAMPLE_RATE), generator=torch.Generator().manual_seed(0))
-    with one_thread():
+    with calculating_in(1):
         exact = _seconds(lambda: model(audio)) / SECONDS
         rounded = quantised(model)
         return {"float32": exact, "int8": _seconds(lambda: rounded(audio)) / SECONDS}
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """A block in which torch calculates in one thread."""
+def calculating_in(threads: int) -> Iterator[None]:
+    """A block in which torch calculates in so many threads."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     try:
         yield
     finally:
