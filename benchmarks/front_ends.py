@@ -2,7 +2,7 @@
 
 The claims: on filter banks each student is at least 2 times as quick as on waveforms, on one thread; and in int8 it is
 once more 1.2 times as quick. Random weights take as long as trained ones.
-The peers: the same student on waveforms; the same in float32.
+The peers: the same student on waveforms, as transformers has it; the same in float32.
 The floor: the Transformer alone, which both front-ends have.
 
 `python -m benchmarks.front_ends [repeats]` prints the whole table: both stages, one thread and several, one clip at a
@@ -15,21 +15,24 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import nn
+from transformers import AutoModel
 
 from benchmarks.ratios import Claim, Measurement, alternate, ratios
 from orchestrator.printing import escape_output
 from trainables.corpora.audio import SAMPLE_RATE
 from trainables.export.speed import calculating_in, processor
 from trainables.sequences import Sequences
+from trainables.students.attention import attention
 from trainables.students.distilled import DeepThin, DistilledStudent, FilterBanks, ShallowWide
-from trainables.students.encoders import SpeechEncoder, WaveformEncoder
+from trainables.students.encoders import WaveformEncoder
 from trainables.students.quantised import quantised
 
 FLOOR = "the Transformer alone"
@@ -75,11 +78,10 @@ class Row:
 
 
 class Timed:
-    """An encoder whose passes are timed, the Transformer apart."""
+    """A student's pass over clips, of which the Transformer is timed apart."""
 
-    def __init__(self, encoder: SpeechEncoder) -> None:
-        self.encoder, self.begun, self.inside = encoder.eval(), 0.0, 0.0
-        transformer: Any = encoder.model.encoder if isinstance(encoder, WaveformEncoder) else encoder.transformer
+    def __init__(self, run: Callable[[Sequences], object], transformer: nn.Module) -> None:
+        self.run, self.begun, self.inside = run, 0.0, 0.0
         transformer.register_forward_pre_hook(lambda *_: setattr(self, "begun", time.perf_counter()))
         transformer.register_forward_hook(lambda *_: setattr(self, "inside", time.perf_counter() - self.begun))
 
@@ -87,15 +89,27 @@ class Timed:
     def __call__(self, audio: Sequences) -> Stages:
         """One pass over clips."""
         begun = time.perf_counter()
-        self.encoder(audio, None)
+        self.run(audio)
         whole, seconds = time.perf_counter() - begun, float(audio.lengths.sum()) / SAMPLE_RATE
         return Stages((whole - self.inside) / seconds, self.inside / seconds)
 
 
+def deployed(student: DistilledStudent, *, int8: bool) -> Timed:
+    """A student of random weights as it is exported: on waveforms, transformers' model without any of our changes."""
+    encoder = student.build().eval()
+    if isinstance(encoder, WaveformEncoder):
+        chosen = encoder.model.config
+        model: Any = AutoModel.from_config(chosen, attn_implementation=attention(type(encoder.model))).eval()
+        model = quantised(model) if int8 else model
+        return Timed(lambda audio: model(audio.values), model.encoder)
+    composed: Any = quantised(encoder) if int8 else encoder
+    return Timed(lambda audio: composed(audio, None), composed.transformer)
+
+
 def encoders(student: Sequence[DistilledStudent]) -> dict[str, Timed]:
-    """One student of random weights with both front-ends, in float32 and in int8."""
-    built = [make for config in student for make in (config.build(), quantised(config.build()))]
-    return {name: Timed(encoder) for name, encoder in zip(FRONT_ENDS, built, strict=True)}
+    """One student with both front-ends, in float32 and in int8."""
+    made = [deployed(config, int8=int8) for config in student for int8 in (False, True)]
+    return dict(zip(FRONT_ENDS, made, strict=True))
 
 
 def clips(count: int, seconds: float = SECONDS) -> Sequences:
