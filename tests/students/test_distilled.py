@@ -332,6 +332,21 @@ def test_a_student_is_built_again_without_its_teacher(teachers: dict[str, Any], 
     assert torch.equal(first(audio, None).values, again(audio, None).values)
 
 
+@every_kind
+def test_every_parameter_belongs_to_a_part(teachers: dict[str, Any], family: str, student: Any) -> None:
+    encoder = build(student, teachers[family])
+    assert sum(parameters(encoder).values()) == sum(p.numel() for p in encoder.parameters())
+
+
+@torch.no_grad()
+def test_waveforms_are_standardised_where_the_teacher_wants_it(teachers: dict[str, Any]) -> None:
+    audio, model = clips(9_000), teachers["hubert-base"]
+    plain = deepcopy(model)(audio.values).last_hidden_state
+    torch.testing.assert_close(speech_encoder(model, standardised=False)(audio, None).values, plain)
+    other = speech_encoder(deepcopy(teachers["wav2vec2"]))(audio, None).values
+    assert (other - teachers["wav2vec2"](audio.values).last_hidden_state).abs().max() > 1e-3
+
+
 def test_students_are_a_union_by_kind() -> None:
     adapter: TypeAdapter[Any] = TypeAdapter(DistilledStudent)
     for student in STUDENTS:
@@ -355,5 +370,8 @@ def test_what_does_not_fit_is_one_sentence(teachers: dict[str, Any], tmp_path: A
         ValueError, match=r"must have a `feature_projection\.layer_norm\.weight` of \(8,\) to copy, but"
     ):
         ShallowWide(layers=1).build(bare)
+    slow = HubertModel(HubertConfig(**testing.TRANSFORMER, **testing.CONVOLUTIONS, conv_stride=(5, 2, 2, 2, 2, 2, 4)))
+    with pytest.raises(ValueError, match=r"^A teacher must have a frame every 320 samples, .* but has 640\.$"):
+        DeepThin(front_end=FilterBanks()).build(slow)
     with pytest.raises(ValueError, match=r"^`factor` must be at least 0, but is -1\.0 instead\.$"):
         scale_gradient(build(DeepThin(**THIN), teachers["hubert"]), -1.0)

@@ -7,16 +7,19 @@ not say how a part is initialised, a field says it; the defaults copy what can b
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import HubertConfig, PretrainedConfig, PreTrainedModel
 from typing_extensions import override
 
 from trainables.config import Config
+from trainables.corpora.filters import FRAME
 from trainables.students.composed import ComposedEncoder, ConvolutionalPositions, WhisperLayers
-from trainables.students.ctc import Regularisation
+from trainables.students.ctc import Probability, Regularisation
 from trainables.students.encoders import SpeechEncoder, WaveformEncoder, WhisperFrames
 from trainables.students.frames import Frames
 from trainables.students.front_ends import FilterBankFrontEnd, WhisperStem
@@ -28,6 +31,27 @@ HUBERT_BASE = HubertConfig()
 DISTILLATION = Regularisation(attention=0.1, hidden=0.1, activation=0.1, projection=0.0, layers=0.0)
 """DistilHuBERT's, which the paper follows (§4.1)."""
 Initialisation = Literal["teacher", "random"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What a student is made of besides its own fields."""
+
+    config: PretrainedConfig
+    teacher: PreTrainedModel | None
+    regularisation: Regularisation
+    standardised: bool
+    moments: Tensor | None
+
+    @property
+    def whisper(self) -> bool:
+        """Whether the teacher is one."""
+        return self.config.model_type == "whisper"
+
+    def copied(self, model: nn.Module, parts: Collection[str]) -> None:
+        """Give a model these parts of the teacher, where there is one."""
+        if self.teacher is not None:
+            copied(model, self.teacher, parts)
 
 
 class TeachersFrontEnd(Config):
@@ -52,9 +76,15 @@ class FilterBanks(Config):
     kind: Literal["filter_banks"] = "filter_banks"
     gradient: Annotated[float, Field(ge=0)] = 1.0
     """Factor of its gradient."""
+    dropout: Probability = 0.1
+    """Of its output."""
 
     suffix: ClassVar[str] = " Fbank"
     described: ClassVar[str] = "filter banks"
+
+    def build(self, width: int, given: _Given) -> FilterBankFrontEnd:
+        """The front-end of a Transformer of this width, with as many frames as the teacher's."""
+        return FilterBankFrontEnd(width, given.moments, dropout=self.dropout, centred=given.whisper)
 
 
 StudentFrontEnd = Annotated[TeachersFrontEnd | FilterBanks, Field(discriminator="kind")]
@@ -83,7 +113,9 @@ class _Distilled(Config, ABC):
         """
         config = architecture if teacher is None else teacher.config
         check_family(config)
-        encoder = self._build(teacher, config, regularisation, standardised, moments)
+        if self.front_end.kind == "filter_banks" and (hop := Frames.of(config).hop) != FRAME:
+            raise ValueError(f"A teacher must have a frame every {FRAME} samples, as filter banks do, but has {hop}.")
+        encoder = self._build(_Given(config, teacher, regularisation, standardised, moments))
         scale_gradient(encoder, self.front_end.gradient)
         return encoder
 
@@ -93,14 +125,7 @@ class _Distilled(Config, ABC):
         """Words for a reader who does not know the abbreviations of Table 1."""
 
     @abstractmethod
-    def _build(
-        self,
-        teacher: PreTrainedModel | None,
-        config: PretrainedConfig,
-        regularisation: Regularisation,
-        standardised: bool,
-        moments: Tensor | None,
-    ) -> SpeechEncoder:
+    def _build(self, given: _Given) -> SpeechEncoder:
         """The encoder, whose front-end's gradient is not scaled yet."""
 
     def frames(self, architecture: PretrainedConfig = HUBERT_BASE) -> Frames:
@@ -121,7 +146,7 @@ class ShallowWide(_Distilled):
     """From the convolutions to the Transformer's width; Whisper and filter banks have none."""
     positions: Initialisation = "teacher"
     encoder_norm: Initialisation = "teacher"
-    """The layer norm beside the layers, which the released code does not copy."""
+    """The layer norm below the layers, or above where these are pre-norm; the released code does not copy it."""
 
     def __str__(self) -> str:
         return "S&W" + self.front_end.suffix
@@ -132,22 +157,14 @@ class ShallowWide(_Distilled):
         return f"A shallow and wide student, {self.layers} of its teacher's layers on {self.front_end.described}"
 
     @override
-    def _build(
-        self,
-        teacher: PreTrainedModel | None,
-        config: PretrainedConfig,
-        regularisation: Regularisation,
-        standardised: bool,
-        moments: Tensor | None,
-    ) -> SpeechEncoder:
-        whisper, conv_norm = config.model_type == "whisper", getattr(self.front_end, "conv_norm", "teacher")
-        model: Any = cut(config, self.layers, regularisation, conv_norm=conv_norm == "teacher")
-        if teacher is not None:
-            copied(model, teacher, [part for part in PARTS if self._of_teacher(part)])
+    def _build(self, given: _Given) -> SpeechEncoder:
+        conv_norm = getattr(self.front_end, "conv_norm", "teacher") == "teacher"
+        model: Any = cut(given.config, self.layers, given.regularisation, conv_norm=conv_norm)
+        given.copied(model, [part for part in PARTS if self._of_teacher(part)])
         if self.front_end.kind == "teachers":
-            return WhisperFrames(model) if whisper else WaveformEncoder(model, standardised=standardised)
-        transformer = WhisperLayers(model) if whisper else ConvolutionalPositions(model)
-        return ComposedEncoder(FilterBankFrontEnd(transformer.width, moments, centred=whisper), transformer)
+            return WhisperFrames(model) if given.whisper else WaveformEncoder(model, standardised=given.standardised)
+        transformer = WhisperLayers(model) if given.whisper else ConvolutionalPositions(model)
+        return ComposedEncoder(self.front_end.build(transformer.width, given), transformer)
 
     def _of_teacher(self, part: str) -> bool:
         if part in ("convolutions", "conv_norm"):
@@ -183,34 +200,22 @@ class DeepThin(_Distilled):
         return f"A deep and thin student, {self.layers} layers of {self.width} on {self.front_end.described}"
 
     @override
-    def _build(
-        self,
-        teacher: PreTrainedModel | None,
-        config: PretrainedConfig,
-        regularisation: Regularisation,
-        standardised: bool,
-        moments: Tensor | None,
-    ) -> SpeechEncoder:
-        whisper = config.model_type == "whisper"
-        conv_norm = self.front_end.kind == "teachers" and self.front_end.conv_norm == "teacher"
+    def _build(self, given: _Given) -> SpeechEncoder:
+        parts = [part for part in ("convolutions", "conv_norm") if getattr(self.front_end, part, None) == "teacher"]
         shape = {
             "hidden_size": self.width, "intermediate_size": self.feed_forward, "num_hidden_layers": self.layers,
             "num_attention_heads": self.heads, "num_conv_pos_embeddings": self.position_kernel,
-            "num_conv_pos_embedding_groups": self.position_groups, "feat_proj_layer_norm": conv_norm,
+            "num_conv_pos_embedding_groups": self.position_groups, "feat_proj_layer_norm": "conv_norm" in parts,
         }  # fmt: skip
-        model: Any = thin(config, shape, regularisation)
+        model = thin(given.config, shape, given.regularisation)
         if self.front_end.kind == "filter_banks":
-            front_end = FilterBankFrontEnd(self.width, moments, centred=whisper)
-            return ComposedEncoder(front_end, ConvolutionalPositions(model))
-        parts = [part for part in ("convolutions", "conv_norm") if getattr(self.front_end, part) == "teacher"]
-        if whisper:
-            stem: Any = whisper_encoder(config)
-            if teacher is not None:
-                copied(stem, teacher, parts)
+            return ComposedEncoder(self.front_end.build(self.width, given), ConvolutionalPositions(model))
+        if given.whisper:
+            stem = whisper_encoder(given.config)
+            given.copied(stem, parts)
             return ComposedEncoder(WhisperStem(stem, self.width), ConvolutionalPositions(model))
-        if teacher is not None:
-            copied(model, teacher, parts)
-        return WaveformEncoder(model, standardised=standardised)
+        given.copied(model, parts)
+        return WaveformEncoder(model, standardised=given.standardised)
 
 
 DistilledStudent = Annotated[ShallowWide | DeepThin, Field(discriminator="kind")]

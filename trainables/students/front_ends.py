@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 BINS = 80
-MOMENTS = (2, BINS)
-"""The mean and the variance of each bin."""
 
 
 class FrontEnd(nn.Module, ABC):
@@ -45,7 +43,14 @@ class FilterBankFrontEnd(FrontEnd):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, width: int, moments: Float[Tensor, "2 bins"] | None = None, *, centred: bool = False) -> None:
+    def __init__(
+        self,
+        width: int,
+        moments: Float[Tensor, "2 bins"] | None = None,
+        *,
+        dropout: float = 0.1,
+        centred: bool = False,
+    ) -> None:
         """`moments` are the mean and the variance of each bin over a corpus; without, the features stay as they are."""
         super().__init__()
         self.centred, self.energies = centred, LogEnergies(saved=True)
@@ -53,7 +58,7 @@ class FilterBankFrontEnd(FrontEnd):
         self.register_buffer("mean", mean.clone())
         self.register_buffer("deviation", (variance + 1e-7).sqrt())
         self.convolution = nn.Conv1d(BINS, 2 * width, kernel_size=5, stride=2, padding=2)
-        self.linear, self.dropout = nn.Linear(width, width), nn.Dropout(0.1)
+        self.linear, self.dropout = nn.Linear(width, width), nn.Dropout(dropout)
         nn.init.xavier_uniform_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
