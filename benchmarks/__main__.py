@@ -1,7 +1,7 @@
 """All claims of speed that are ratios, each measured against its peer in one run: `python -m benchmarks`.
 
-Other benchmarks have tables of their own and run by themselves: `python -m benchmarks.orchestration`, `ledger_scale`,
-`random_kills`, `seeds`, `significance`, `tune_scale`, `two_nodes`.
+Other benchmarks have tables of their own and run by themselves: `python -m benchmarks.orchestration`, `front_ends`,
+`ledger_scale`, `random_kills`, `seeds`, `significance`, `tune_scale`, `two_nodes`.
 """
 
 import importlib.metadata
@@ -27,6 +27,7 @@ from benchmarks import (
     distillation_overhead,
     evaluation,
     finetuning,
+    front_ends,
     loader,
     manifest,
     peak,
@@ -40,7 +41,7 @@ from trainables.cache import write_atomically
 
 MODULES = (
     distillation_overhead, distillation_loss, finetuning, peak, preparation, shared_preparation, two_workers, loader,
-    evaluation, manifest,
+    evaluation, manifest, front_ends,
 )  # fmt: skip
 BENCHMARKS = {module.__name__.rpartition(".")[2]: module.measure for module in MODULES}
 LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "numpy", "pyarrow", "soundfile", "soxr")

@@ -55,6 +55,8 @@ class Batch:
     """The sequences of each of the loader's sources, by its name: (batch, time, *features)."""
     masked: Bool[Tensor, "batch frames"] | None = None
     """Frames of the encoder to hide from it (SpecAugment's time masks); None in evaluation."""
+    channels: Bool[Tensor, "batch features"] | None = None
+    """Features to hide from it in all frames of a clip (SpecAugment's frequency masks); None in evaluation."""
     indices: tuple[int, ...] = ()
     """Places of the utterances in their prepared split; none where the batch does not come from one."""
     step: int = 0
@@ -80,4 +82,5 @@ class Batch:
             scale=change(self.scale),
             sources={name: values.changed(change) for name, values in self.sources.items()},
             masked=None if self.masked is None else change(self.masked),
+            channels=None if self.channels is None else change(self.channels),
         )

@@ -18,12 +18,14 @@ from transformers import (
     AutoTokenizer,
 )
 
-import trainables.whisper_ctc  # noqa: F401 - so that transformers knows it
+import trainables.distilled_ctc
+import trainables.whisper_ctc  # noqa: F401 - so that transformers knows them
 from trainables.corpora.audio import SAMPLE_RATE, UnusableAudio, decode
 from trainables.corpora.filters import frames_of
 from trainables.printing import escape_output
 from trainables.students.attention import attention
 from trainables.students.frames import Frames
+from trainables.students.quantised import quantised
 from trainables.training import World
 from trainables.weights import check, family, locate
 
@@ -43,7 +45,10 @@ class _Pipeline(AutomaticSpeechRecognitionPipeline):
 
 
 class Recogniser:
-    """An exported model, or any other with a CTC head, in evaluation mode on this machine's best device."""
+    """An exported model, or any other with a CTC head, in evaluation mode on this machine's best device.
+
+    In int8 that is the processor, and the model's linear layers are quantised when it is loaded.
+    """
 
     def __init__(self, model: str, precision: str = "float32") -> None:
         """Load from a folder or a hub name.
@@ -66,7 +71,10 @@ class Recogniser:
         if missing := sorted(name for name in info["missing_keys"] if "masked_spec_embed" not in name):
             raise ValueError(f"A model must have all its weights, but {model} lacks {missing[0]}.")
         self.world, self.precision, self.frames = World.here(), precision, Frames.of(network.config)
-        self.pipeline = _Pipeline(network, feature_extractor=extractor, tokenizer=tokenizer, device=self.world.device)
+        device = self.world.device
+        if precision == "int8":
+            network, device, self.precision = quantised(network), torch.device("cpu"), "float32"
+        self.pipeline = _Pipeline(network, feature_extractor=extractor, tokenizer=tokenizer, device=device)
 
     def __call__(self, file: Path) -> str:
         """The text of a sound file of any rate and length, of a format that libsndfile reads.
@@ -94,8 +102,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m trainables.transcribe", description=__doc__)
     parser.add_argument("--model", required=True, metavar="FOLDER", help="what sweeps/export.py wrote")
     parser.add_argument(
-        "--precision", choices=("float32", "bfloat16"), default="float32",
-        help="of matrix products; bfloat16, where the device has it, is what the recipes are tested in",
+        "--precision", choices=("float32", "bfloat16", "int8"), default="float32",
+        help="of matrix products; bfloat16, where the device has it, is what the recipes are tested in; int8 is for "
+        "processors, where it is the quickest",
     )  # fmt: skip
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="WAV, FLAC, OGG or MP3")
     options = parser.parse_args(arguments)

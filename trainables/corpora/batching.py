@@ -33,6 +33,9 @@ from trainables.sequences import Sequences
 WINDOW = 50
 """Batches that are sorted by length together: wide enough for little padding, narrow enough to stay random."""
 
+CHANNELS = 1
+"""Last word of the seed of channel masks, which are drawn apart from the same utterance's time masks."""
+
 USUAL_CLIP = 5.0
 """Seconds of a clip, where no corpus has been read that could tell."""
 
@@ -169,13 +172,31 @@ class TimeMasking(Config):
 
     def draw(self, frames: int, random: np.random.Generator) -> NDArray[np.bool_]:
         """True on the masked ones of `frames` frames."""
-        masked = np.zeros(frames, dtype=bool)
-        places = frames - self.span + 1
-        if self.probability and places > 0:
-            count = int(self.probability * frames / self.span + random.random())
-            starts = random.choice(places, size=min(count, places), replace=False)
-            masked[(starts[:, None] + np.arange(self.span)).ravel()] = True
-        return masked
+        return _spans(frames, self.probability, self.span, random)
+
+
+class ChannelMasking(Config):
+    """SpecAugment's masks over features, drawn for each utterance on the host (wav2vec 2.0, appendix B)."""
+
+    probability: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Expected share of features under a mask, if masks did not overlap."""
+    span: Annotated[int, Field(gt=0)] = 64
+    """Neighbouring features that one mask covers."""
+
+    def draw(self, features: int, random: np.random.Generator) -> NDArray[np.bool_]:
+        """True on the masked ones of a student's `features`."""
+        return _spans(features, self.probability, self.span, random)
+
+
+def _spans(length: int, probability: float, span: int, random: np.random.Generator) -> NDArray[np.bool_]:
+    """True under spans that may overlap, whose lengths add up to a share `probability` of `length`."""
+    masked = np.zeros(length, dtype=bool)
+    places = length - span + 1
+    if probability and places > 0:
+        count = int(probability * length / span + random.random())
+        starts = random.choice(places, size=min(count, places), replace=False)
+        masked[(starts[:, None] + np.arange(span)).ravel()] = True
+    return masked
 
 
 def global_batches(seconds: Seconds, batching: Batching, seed: int) -> Iterator[Indices]:
@@ -198,6 +219,9 @@ class Loader:
     """Samples from one frame of the student to the next, in which masks are drawn."""
     usable: Indices | None = None
     """The utterances to train on; by default all."""
+    channel_masking: ChannelMasking | None = None
+    features: int = 0
+    """Features of the student's frames, over which channels are masked."""
 
     def training(
         self, batching: Batching, *, seed: int, start: int, shares: int, mine: Sequence[int]
@@ -232,7 +256,7 @@ class Loader:
     def batch(self, indices: Indices, *, scale: float, seed: tuple[int, int] | None, epoch: int = 0) -> Batch:
         """The utterances at `indices`.
 
-        In training, `seed` is (seed, step), and time masks are drawn from (seed, step, utterance); in evaluation None.
+        In training, `seed` is (seed, step), and masks are drawn from (seed, step, utterance); in evaluation None.
         """
         waveforms = [self.split.audio(int(i)).astype(np.float32) / 32768 for i in indices]
         return Batch(
@@ -245,7 +269,13 @@ class Loader:
             indices=tuple(indices.tolist()),
             step=seed[1] if seed else 0,
             epoch=epoch,
+            channels=self._channels(indices, seed) if self.channel_masking and seed else None,
         )
+
+    def _channels(self, indices: Indices, seed: tuple[int, int]) -> torch.Tensor:
+        assert self.channel_masking is not None
+        generators = [np.random.default_rng((*seed, int(i), CHANNELS)) for i in indices]
+        return torch.from_numpy(np.stack([self.channel_masking.draw(self.features, each) for each in generators]))
 
     def _masks(self, indices: Indices, seed: tuple[int, int]) -> torch.Tensor:
         assert self.masking is not None

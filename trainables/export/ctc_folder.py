@@ -1,6 +1,7 @@
 """A trained student with a CTC head as a folder that transformers loads: model, tokenizer and feature extractor."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,10 +32,28 @@ def export(student: CTCStudent, weights: Path, folder: Path) -> type[PreTrainedM
     Returns the class that loads them: one of transformers', or `WhisperForCTC`.
     Raises ValueError when the weights are damaged, or not of this student.
     """
-    vocabulary, tensors = _read(weights)
+    vocabulary, tensors = read(weights)
     config = _config(student, vocabulary)
-    model: PreTrainedModel = AutoModelForCTC.from_config(config, dtype=torch.float32)
     wrapper = "encoder." if isinstance(config, WhisperCTCConfig) else "encoder.model."
+    standardised = not isinstance(config, WhisperCTCConfig)
+    return write(config, vocabulary, tensors, wrapper, weights, folder, standardised=standardised)
+
+
+def write(
+    config: PretrainedConfig,
+    vocabulary: CharacterVocabulary,
+    tensors: Mapping[str, Tensor],
+    wrapper: str,
+    weights: Path,
+    folder: Path,
+    *,
+    standardised: bool,
+) -> type[PreTrainedModel]:
+    """Write the model of a config with the `tensors` of an encoder, whose names begin with `wrapper`, and of a head.
+
+    Returns its class. Raises ValueError when the tensors, which were in the file `weights`, are not of this model.
+    """
+    model: PreTrainedModel = AutoModelForCTC.from_config(config, dtype=torch.float32)
     renamed = {
         f"{model.base_model_prefix}.{name.removeprefix(wrapper)}" if name.startswith(wrapper) else f"lm_{name}": value
         for name, value in tensors.items()
@@ -44,22 +63,29 @@ def export(student: CTCStudent, weights: Path, folder: Path) -> type[PreTrainedM
     except RuntimeError as error:
         raise ValueError(f"Weights must be of the recipe's student, but {weights} are not.") from error
     model.save_pretrained(folder)
-    processor(config, vocabulary).save_pretrained(folder)
+    processor(config, vocabulary, standardised=standardised).save_pretrained(folder)
     for file in folder.glob("*.safetensors"):  # written for their owner alone
         file.chmod((folder / "config.json").stat().st_mode)
     return type(model)
 
 
-def processor(config: PretrainedConfig, vocabulary: CharacterVocabulary) -> Wav2Vec2Processor | Wav2Vec2BertProcessor:
+def processor(
+    config: PretrainedConfig, vocabulary: CharacterVocabulary, *, standardised: bool
+) -> Wav2Vec2Processor | Wav2Vec2BertProcessor:
     """Feature extractor and tokenizer: audio as the student's encoder takes it, and text as `greedy` decodes it."""
     if config.model_type == "wav2vec2-bert":
         return Wav2Vec2BertProcessor(SeamlessM4TFeatureExtractor(), _tokenizer(vocabulary))
-    normalised = not isinstance(config, WhisperCTCConfig)
-    extractor = Wav2Vec2FeatureExtractor(sampling_rate=SAMPLE_RATE, do_normalize=normalised, return_attention_mask=True)
+    extractor = Wav2Vec2FeatureExtractor(
+        sampling_rate=SAMPLE_RATE, do_normalize=standardised, return_attention_mask=True
+    )
     return Wav2Vec2Processor(extractor, _tokenizer(vocabulary))
 
 
-def _read(weights: Path) -> tuple[CharacterVocabulary, dict[str, Tensor]]:
+def read(weights: Path) -> tuple[CharacterVocabulary, dict[str, Tensor]]:
+    """The vocabulary and the tensors of a student with a CTC head, as a trial keeps them in one file.
+
+    Raises ValueError when the file is damaged.
+    """
     try:
         with safe_open(weights, framework="pt") as file:
             tokens = json.loads(file.metadata()["vocabulary"])

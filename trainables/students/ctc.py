@@ -202,5 +202,5 @@ class CTCModel(nn.Module):
 
     def forward(self, batch: Batch) -> Encoded:
         """Hidden states and logits of a batch."""
-        hidden = self.encoder(batch.audio, batch.masked)
+        hidden = self.encoder(batch.audio, batch.masked, batch.channels)
         return Encoded(hidden, Sequences(self.head(self.dropout(hidden.values)), hidden.lengths))

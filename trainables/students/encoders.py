@@ -6,17 +6,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-import torchaudio
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 from typing_extensions import override
 
-from trainables.corpora.audio import SAMPLE_RATE
 from trainables.sequences import Sequences
 from trainables.students import padding
 from trainables.students.fbank import KaldiFilterBanks
+from trainables.students.whisper_parts import convolved, log_mel, mel_spectrogram, positioned, transformed
 
 if TYPE_CHECKING:
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
@@ -33,13 +32,26 @@ class SpeechEncoder(nn.Module, ABC):
     """Whether a layer adds to its input without normalising the sum, so that a few features of it become huge."""
 
     @abstractmethod
-    def forward(self, audio: Sequences, masked: Bool[Tensor, "batch frames"] | None) -> Sequences:
-        """Hidden states (batch, frames, features) of waveforms (batch, samples), whose `masked` frames are hidden."""
+    def forward(
+        self,
+        audio: Sequences,
+        masked: Bool[Tensor, "batch frames"] | None,
+        channels: Bool[Tensor, "batch features"] | None = None,
+    ) -> Sequences:
+        """Hidden states (batch, frames, features) of waveforms (batch, samples).
+
+        The Transformer does not see what is `masked`: those frames, and those `channels` of all frames of a clip.
+        """
 
     @property
     @abstractmethod
     def layers(self) -> nn.ModuleList:
         """The Transformer's layers, the lowest first."""
+
+    @property
+    @abstractmethod
+    def convolutions(self) -> tuple[nn.Module, ...]:
+        """What has weights below the Transformer and its projection, the lowest first; all goes through the last."""
 
     def states(
         self, audio: Sequences, masked: Bool[Tensor, "batch frames"] | None, layers: Collection[int]
@@ -77,26 +89,30 @@ class SpeechEncoder(nn.Module, ABC):
         return states | ({last: output} if last in layers else {})
 
 
-def speech_encoder(model: PreTrainedModel) -> SpeechEncoder:
-    """A model of one of the families of students, or its encoder where it has a decoder too, behind that interface."""
+def speech_encoder(model: PreTrainedModel, *, standardised: bool = True) -> SpeechEncoder:
+    """A model of one of the families of students, or its encoder where it has a decoder too, behind that interface.
+
+    `standardised` says whether convolutions over waveforms are given these with zero mean and unit variance.
+    """
     match model.config.model_type:
         case "whisper":
             return WhisperFrames(cast("WhisperEncoder", model.get_encoder()))
         case "wav2vec2-bert":
             return Wav2Vec2BertEncoder(model)
         case _:
-            return WaveformEncoder(model)
+            return WaveformEncoder(model, standardised=standardised)
 
 
 class WaveformEncoder(SpeechEncoder):
     """wav2vec 2.0, HuBERT, WavLM, data2vec-audio: convolutions over the waveform, then a transformer."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, *, standardised: bool = True) -> None:
+        """`standardised` as the model was pretrained: HuBERT base takes waveforms as they are."""
         super().__init__()
-        self.model = model
+        self.model, self.standardised, self.noted = model, standardised, _Noted()
         self.width, self.skips_layers = model.config.hidden_size, model.config.layerdrop > 0
         self.pre_norm = getattr(model.config, "do_stable_layer_norm", False)
-        model._mask_hidden_states = partial(_hidden_away, model)
+        model._mask_hidden_states = partial(_hidden_away, model, self.noted)
         self.lengths = padding.kept_out(model)
 
     @property
@@ -104,9 +120,19 @@ class WaveformEncoder(SpeechEncoder):
     def layers(self) -> nn.ModuleList:
         return self.model.encoder.layers
 
+    @property
     @override
-    def forward(self, audio: Sequences, masked: Bool[Tensor, "batch frames"] | None) -> Sequences:
-        waveform = standardise(audio)
+    def convolutions(self) -> tuple[nn.Module, ...]:
+        return (self.model.feature_extractor,)
+
+    @override
+    def forward(
+        self,
+        audio: Sequences,
+        masked: Bool[Tensor, "batch frames"] | None,
+        channels: Bool[Tensor, "batch features"] | None = None,
+    ) -> Sequences:
+        waveform, self.noted.channels = standardise(audio) if self.standardised else audio.values, channels
         lengths = self.model._get_feat_extract_output_lengths(audio.lengths)
         self.lengths.samples, self.lengths.frames = audio.lengths, lengths
         frames = int(self.model._get_feat_extract_output_lengths(waveform.shape[1]))
@@ -127,17 +153,27 @@ class Wav2Vec2BertEncoder(SpeechEncoder):
         super().__init__()
         self.model = model
         self.width, self.skips_layers = model.config.hidden_size, model.config.layerdrop > 0
-        self.front_end = KaldiFilterBanks()
-        model._mask_hidden_states = partial(_hidden_away, model)
+        self.front_end, self.noted = KaldiFilterBanks(), _Noted()
+        model._mask_hidden_states = partial(_hidden_away, model, self.noted)
 
     @property
     @override
     def layers(self) -> nn.ModuleList:
         return self.model.encoder.layers
 
+    @property
     @override
-    def forward(self, audio: Sequences, masked: Bool[Tensor, "batch frames"] | None) -> Sequences:
-        features = self.front_end(audio)
+    def convolutions(self) -> tuple[nn.Module, ...]:
+        return ()
+
+    @override
+    def forward(
+        self,
+        audio: Sequences,
+        masked: Bool[Tensor, "batch frames"] | None,
+        channels: Bool[Tensor, "batch features"] | None = None,
+    ) -> Sequences:
+        features, self.noted.channels = self.front_end(audio), channels
         output = self.model(
             features.values,
             attention_mask=features.mask.long(),
@@ -146,27 +182,43 @@ class Wav2Vec2BertEncoder(SpeechEncoder):
         return Sequences(output.last_hidden_state, features.lengths).zero_padded()
 
 
+class _Noted:
+    """What a layer inside one of transformers' models needs and has no argument for: noted before each pass."""
+
+    channels: Bool[Tensor, "batch features"] | None = None
+    """Features that are hidden in all frames of a clip."""
+
+
 def _hidden_away(
     model: Any,
+    noted: _Noted,
     hidden_states: Float[Tensor, "batch frames features"],
     mask_time_indices: Bool[Tensor, "batch frames"] | None = None,
     attention_mask: Tensor | None = None,
 ) -> Float[Tensor, "batch frames features"]:
-    """`hidden_states` with the mask's embedding on the masked frames.
+    """`hidden_states` with the mask's embedding on the masked frames, and then zeros in the masked channels.
 
     In place of transformers' own method, which indexes with the mask: for that the host waits for the device.
     """
-    if mask_time_indices is None:
-        return hidden_states
-    return torch.where(mask_time_indices[:, :, None], model.masked_spec_embed.to(hidden_states.dtype), hidden_states)
+    embedding = None if mask_time_indices is None else model.masked_spec_embed
+    return hide(hidden_states, mask_time_indices, noted.channels, embedding)
+
+
+def hide(
+    hidden: Float[Tensor, "batch frames features"],
+    masked: Bool[Tensor, "batch frames"] | None,
+    channels: Bool[Tensor, "batch features"] | None,
+    embedding: Float[Tensor, " features"] | None,
+) -> Float[Tensor, "batch frames features"]:
+    """The frames of clips with the mask's `embedding` in those that are masked, and zeros in the masked channels."""
+    if masked is not None:
+        assert embedding is not None
+        hidden = torch.where(masked[:, :, None], embedding.to(hidden.dtype), hidden)
+    return hidden if channels is None else hidden.masked_fill(channels[:, None], 0)
 
 
 class WhisperFrames(SpeechEncoder):
-    """Whisper's encoder on clips of any length up to its 30 s.
-
-    transformers insists on 30 s of input; cutting the table of positions to the clip and masking attention
-    gives the same model at a fraction of the cost.
-    """
+    """Whisper's encoder on clips of any length up to its 30 s."""
 
     pre_norm = True
 
@@ -175,59 +227,32 @@ class WhisperFrames(SpeechEncoder):
         self.encoder = encoder
         self.width, self.skips_layers = encoder.config.d_model, encoder.config.encoder_layerdrop > 0
         encoder.embed_positions.requires_grad_(False)  # fixed sinusoids, which from_pretrained forgets
-        with torch.device("cpu"):  # from_pretrained builds on the meta device, where filters cannot be computed
-            self.mel = torchaudio.transforms.MelSpectrogram(
-                SAMPLE_RATE,
-                n_fft=400,
-                hop_length=160,
-                n_mels=encoder.num_mel_bins,
-                norm="slaney",
-                mel_scale="slaney",
-            )
+        self.mel = mel_spectrogram(encoder.num_mel_bins)
 
     @property
     @override
     def layers(self) -> nn.ModuleList:
         return self.encoder.layers
 
+    @property
     @override
-    def forward(self, audio: Sequences, masked: Bool[Tensor, "batch frames"] | None) -> Sequences:
-        mel = self._log_mel(audio)
+    def convolutions(self) -> tuple[nn.Module, ...]:
+        return self.encoder.conv1, self.encoder.conv2
+
+    @override
+    def forward(
+        self,
+        audio: Sequences,
+        masked: Bool[Tensor, "batch frames"] | None,
+        channels: Bool[Tensor, "batch features"] | None = None,
+    ) -> Sequences:
+        mel = log_mel(self.mel, audio)
         if masked is not None:
             hidden_away = fit_frames(masked, -(-mel.values.shape[1] // 2)).repeat_interleave(2, dim=1)
             mel = Sequences(mel.values.masked_fill(hidden_away[:, : mel.values.shape[1], None], 0), mel.lengths)
-        lengths = (mel.lengths + 1) // 2
-        # Zeros beyond each length before every convolution: a clip alone sees the same.
-        hidden = functional.gelu(self.encoder.conv1(mel.values.transpose(1, 2))).transpose(1, 2)
-        hidden = Sequences(hidden, mel.lengths).zero_padded().values
-        hidden = functional.gelu(self.encoder.conv2(hidden.transpose(1, 2))).transpose(1, 2)
-        frames = hidden.shape[1]
-        if frames > self.encoder.max_source_positions:
-            raise ValueError(
-                f"A clip must have at most {self.encoder.max_source_positions} frames for Whisper, but has {frames}."
-            )
-        hidden = hidden + self.encoder.embed_positions.weight[:frames]
-        hidden = functional.dropout(hidden, self.encoder.dropout, self.training)
-        valid = Sequences(hidden, lengths).mask
-        mask = torch.zeros_like(valid, dtype=hidden.dtype).masked_fill(~valid, torch.finfo(hidden.dtype).min)
-        for layer in self.encoder.layers:
-            if self.training and torch.rand([]) < self.encoder.layerdrop:
-                continue
-            hidden = layer(hidden, mask[:, None, None, :])
-        return Sequences(self.encoder.layer_norm(hidden), lengths).zero_padded()
-
-    def _log_mel(self, audio: Sequences) -> Sequences:
-        """Whisper's log-mel features (batch, 10 ms frames, bins): log10, floored 8 below each clip's peak."""
-        # Half a window of zeros, so that the last frames are the same with and without padding.
-        padded = functional.pad(audio.values.float(), (0, 400))
-        with torch.autocast(padded.device.type, enabled=False):
-            power: Float[Tensor, "batch bins frames"] = self.mel(padded)
-        lengths = (audio.lengths + 159) // 160
-        frames = -(-audio.values.shape[1] // 160)
-        logarithm = power[:, :, :frames].clamp(min=1e-10).log10().transpose(1, 2)
-        valid = Sequences(logarithm, lengths).mask[:, :, None]
-        peak = logarithm.masked_fill(~valid, -torch.inf).amax(dim=(1, 2), keepdim=True)
-        return Sequences((torch.maximum(logarithm, peak - 8) + 4) / 4, lengths).zero_padded()
+        frames = convolved(self.encoder.conv1, self.encoder.conv2, mel)
+        frames = Sequences(hide(frames.values, None, channels, None), frames.lengths)
+        return transformed(self.encoder, positioned(self.encoder.embed_positions, frames))
 
 
 def standardise(audio: Sequences) -> Float[Tensor, "batch samples"]:

@@ -38,11 +38,16 @@ def kept_out(model: Any) -> Lengths:
     if isinstance(norm := first.layer_norm, nn.GroupNorm):
         assert norm.num_groups == norm.num_channels
         norm.forward = partial(_normalised, lengths, first.conv, norm)  # pyright: ignore[reportAttributeAccessIssue]
+    kept_out_of_positions(model.encoder, lengths)
+    return lengths
+
+
+def kept_out_of_positions(encoder: Any, lengths: Lengths) -> None:
+    """The same for a Transformer alone, whose frames do not come from its model's own convolutions."""
     # data2vec has several in a row, and a HuBERT may have a batch norm before its only one: neither leaves zeros.
-    for module in model.encoder.pos_conv_embed.modules():
+    for module in encoder.pos_conv_embed.modules():
         if isinstance(module, nn.Conv1d):
             module.register_forward_pre_hook(partial(_zero_padded, lengths))
-    return lengths
 
 
 def _normalised(
