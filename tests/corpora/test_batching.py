@@ -308,3 +308,30 @@ def test_order_masks_and_scales_are_those_of_finished_trials():
     assert digests == ["86bbeb0f3e8db538", "e99a4454d4e1ea57"]
     masked = TimeMasking().draw(400, np.random.default_rng((1, 2, 3)))
     assert np.flatnonzero(masked).tolist() == [*range(43, 53), *range(340, 350)]
+
+
+def test_of_a_long_clip_a_stretch_is_taken_another_one_in_each_step(split):
+    crop, longest = 9_600, int(split.samples.argmax())
+    loader = Loader(split, crop=crop, masking=TimeMasking(probability=0.4, span=2), usable=np.array([longest]))
+    first, second = (batch for (batch,) in islice(loader.training(ByCount(utterances=1), **ONE, start=3), 2))
+    whole = torch.from_numpy(split.audio(longest).astype(np.float32) / 32768)
+    for batch in (first, second):
+        assert batch.audio.values.shape == (1, crop)
+        assert any(torch.equal(batch.audio.values[0], stretch) for stretch in whole.unfold(0, crop, 1))
+        assert batch.masked.shape[1] == crop // 320
+    assert not torch.equal(first.audio.values, second.audio.values)
+    (again,) = next(loader.training(ByCount(utterances=1), **ONE, start=4))
+    assert torch.equal(again.audio.values, second.audio.values)
+
+
+def test_a_clip_that_is_short_enough_is_taken_whole_and_evaluation_knows_no_stretches(split):
+    loader, whole = Loader(split, crop=9_600), Loader(split)
+    short = np.flatnonzero(split.samples <= 9_600)
+    assert len(short)
+    some = loader.batch(short, scale=1.0, seed=(1, 2)), whole.batch(short, scale=1.0, seed=(1, 2))
+    assert torch.equal(some[0].audio.values, some[1].audio.values)
+    for batch, expected in zip(*(x.evaluation(seconds=30, rank=0, world_size=1) for x in (loader, whole)), strict=True):
+        assert torch.equal(batch.audio.values, expected.audio.values)
+
+
+ONE = {"seed": 1, "shares": 1, "mine": [0]}

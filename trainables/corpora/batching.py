@@ -33,8 +33,8 @@ from trainables.sequences import Sequences
 WINDOW = 50
 """Batches that are sorted by length together: wide enough for little padding, narrow enough to stay random."""
 
-CHANNELS = 1
-"""Last word of the seed of channel masks, which are drawn apart from the same utterance's time masks."""
+CHANNELS, STRETCHES = 1, 2
+"""Last words of the seeds of channel masks and of stretches, drawn apart from the same utterance's time masks."""
 
 USUAL_CLIP = 5.0
 """Seconds of a clip, where no corpus has been read that could tell."""
@@ -222,6 +222,8 @@ class Loader:
     channel_masking: ChannelMasking | None = None
     features: int = 0
     """Features of the student's frames, over which channels are masked."""
+    crop: int | None = None
+    """Samples; in training, of a longer clip a stretch of this length is taken, another one in each step."""
 
     def training(
         self, batching: Batching, *, seed: int, start: int, shares: int, mine: Sequence[int]
@@ -233,7 +235,10 @@ class Loader:
         """
         usable = np.arange(len(self.split)) if self.usable is None else self.usable
         before = 0  # utterances of earlier steps
-        for step, chosen in enumerate(global_batches(self.split.samples[usable] / SAMPLE_RATE, batching, seed)):
+        samples = self.split.samples[usable]
+        if self.crop is not None:
+            samples = np.minimum(samples, self.crop)
+        for step, chosen in enumerate(global_batches(samples / SAMPLE_RATE, batching, seed)):
             if step >= start:
                 indices, epoch = usable[chosen], 1 + before // len(usable)
                 parts = [indices[i::shares] for i in mine]
@@ -256,16 +261,18 @@ class Loader:
     def batch(self, indices: Indices, *, scale: float, seed: tuple[int, int] | None, epoch: int = 0) -> Batch:
         """The utterances at `indices`.
 
-        In training, `seed` is (seed, step), and masks are drawn from (seed, step, utterance); in evaluation None.
+        In training, `seed` is (seed, step), and masks and stretches of long clips are drawn from (seed, step,
+        utterance); in evaluation it is None.
         """
-        waveforms = [self.split.audio(int(i)).astype(np.float32) / 32768 for i in indices]
+        clips = [self._stretch(int(i), seed) if seed else self.split.audio(int(i)) for i in indices]
+        waveforms = [clip.astype(np.float32) / 32768 for clip in clips]
         return Batch(
             ids=tuple(self.split.ids[i] for i in indices),
             audio=Sequences.stack(waveforms),
             scale=torch.full((len(indices),), scale),
             texts=tuple(self.split.texts[i] for i in indices),
             sources={name: source(indices) for name, source in self.sources.items()},
-            masked=self._masks(indices, seed) if self.masking and seed else None,
+            masked=self._masks(indices, [len(clip) for clip in clips], seed) if self.masking and seed else None,
             indices=tuple(indices.tolist()),
             step=seed[1] if seed else 0,
             epoch=epoch,
@@ -277,9 +284,16 @@ class Loader:
         generators = [np.random.default_rng((*seed, int(i), CHANNELS)) for i in indices]
         return torch.from_numpy(np.stack([self.channel_masking.draw(self.features, each) for each in generators]))
 
-    def _masks(self, indices: Indices, seed: tuple[int, int]) -> torch.Tensor:
+    def _stretch(self, index: int, seed: tuple[int, int]) -> NDArray[np.int16]:
+        audio = self.split.audio(index)
+        if self.crop is None or len(audio) <= self.crop:
+            return audio
+        begin = int(np.random.default_rng((*seed, index, STRETCHES)).integers(len(audio) - self.crop + 1))
+        return audio[begin : begin + self.crop]
+
+    def _masks(self, indices: Indices, samples: Sequence[int], seed: tuple[int, int]) -> torch.Tensor:
         assert self.masking is not None
-        frames = [int(self.split.samples[i]) // self.hop for i in indices]
+        frames = [count // self.hop for count in samples]
         masks = [
             self.masking.draw(n, np.random.default_rng((*seed, int(i)))) for i, n in zip(indices, frames, strict=True)
         ]

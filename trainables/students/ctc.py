@@ -14,7 +14,7 @@ from trainables.config import Config, Location, Since, digest
 from trainables.corpora.text import CharacterVocabulary
 from trainables.sequences import Sequences
 from trainables.students.attention import attention
-from trainables.students.encoders import speech_encoder
+from trainables.students.encoders import SpeechEncoder, speech_encoder
 from trainables.students.frames import Frames, check_frames
 from trainables.students.freezing import freeze
 from trainables.weights import Sha256, check, family, fingerprint, load, locate
@@ -156,7 +156,7 @@ class CTCStudent(Config):
         # From scratch nothing was learned that freezing could keep.
         if self.freeze_feature_encoder and self.encoder.kind == "pretrained" and hasattr(model, "feature_extractor"):
             model.feature_extractor._freeze_parameters()
-        return CTCModel(model, len(vocabulary))
+        return CTCModel(speech_encoder(model), len(vocabulary), getattr(model.config, "final_dropout", 0.0))
 
 
 def architecture(name: str, overrides: dict[str, Any]) -> PretrainedConfig:
@@ -193,11 +193,12 @@ def _layers_name(config: PretrainedConfig) -> str:
 class CTCModel(nn.Module):
     """A speech encoder with a linear head over characters."""
 
-    def __init__(self, model: PreTrainedModel, vocabulary: int) -> None:
+    def __init__(self, encoder: SpeechEncoder, vocabulary: int, dropout: float = 0.0) -> None:
+        """`dropout` is that of the hidden states before the head."""
         super().__init__()
-        self.encoder = speech_encoder(model)
-        self.width, self.skips_layers = self.encoder.width, self.encoder.skips_layers
-        self.dropout = nn.Dropout(getattr(model.config, "final_dropout", 0.0))
+        self.encoder, self.width = encoder, encoder.width
+        self.skips_layers = encoder.skips_layers
+        self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.width, vocabulary)  # W_h, b_h of eq. 6
 
     def forward(self, batch: Batch) -> Encoded:
