@@ -57,6 +57,11 @@ class Batch:
     """Frames of the encoder to hide from it (SpecAugment's time masks); None in evaluation."""
     channels: Bool[Tensor, "batch features"] | None = None
     """Features to hide from it in all frames of a clip (SpecAugment's frequency masks); None in evaluation."""
+    audio_share: Float[Tensor, " batch"] | None = None
+    """Each utterance's part of the audio of its global batch, by samples, or 0 for a filler; None in evaluation.
+
+    For means over the frames of a batch, where `scale` is for means over its utterances.
+    """
     indices: tuple[int, ...] = ()
     """Places of the utterances in their prepared split; none where the batch does not come from one."""
     step: int = 0
@@ -82,5 +87,6 @@ class Batch:
             scale=change(self.scale),
             sources={name: values.changed(change) for name, values in self.sources.items()},
             masked=None if self.masked is None else change(self.masked),
+            audio_share=None if self.audio_share is None else change(self.audio_share),
             channels=None if self.channels is None else change(self.channels),
         )

@@ -13,11 +13,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pyarrow as pa
 import torch
-from jaxtyping import Float
 from pydantic import Field, SerializeAsAny
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn import functional
 from typing_extensions import override
 
 from trainables.batch import Batch, Rejected
@@ -35,6 +33,7 @@ from trainables.decoding import greedy
 from trainables.export import ctc_folder
 from trainables.export.card import Card, Dataset, fields
 from trainables.export.recogniser import recogniser
+from trainables.losses.ctc import ctc_loss
 from trainables.losses.own import OwnLoss
 from trainables.losses.regression import AlignedRegression
 from trainables.losses.transport import OptimalTransport
@@ -45,7 +44,7 @@ from trainables.recipes.recipe import Recipe
 from trainables.run import Run
 from trainables.sequences import Sequences
 from trainables.stages import Best, Stages
-from trainables.students.ctc import CTCModel, CTCStudent, Encoded
+from trainables.students.ctc import CTCModel, CTCStudent
 from trainables.task import Losses, Task
 from trainables.teachers.features import CachedFeatures, FeaturePreparation
 from trainables.teachers.language_model import TextEncoder
@@ -258,7 +257,7 @@ class DistillL2STask(Task):
     def forward(self, batch: Batch) -> Losses:
         """L = L_CTC + λ · L_KD (eq. 14), L_CTC divided by the transcript's length as in the released code."""
         encoded = self.student(batch)
-        ctc = ctc_loss(encoded, batch, self.vocabulary.blank)
+        ctc = ctc_loss(encoded.logits, batch.sources["tokens"], self.vocabulary.blank)
         terms = {"ctc": (ctc * batch.scale).sum()}
         total = terms["ctc"]
         if self.distillation is not None:
@@ -308,19 +307,3 @@ def keep(
             quarantine = Path(folder, "quarantine.jsonl")
             write_quarantine(quarantine, without_room)
             run.keep(quarantine)
-
-
-def ctc_loss(encoded: Encoded, batch: Batch, blank: int) -> Float[Tensor, " batch"]:
-    """CTC of each utterance per character (eq. 12), in float32; 0 where no path fits the frames (see `with_room`)."""
-    tokens = batch.sources["tokens"]
-    with torch.autocast(encoded.logits.values.device.type, enabled=False):
-        loss = functional.ctc_loss(
-            encoded.logits.values.float().log_softmax(dim=2).transpose(0, 1),
-            tokens.values,
-            encoded.logits.lengths,
-            tokens.lengths,
-            blank=blank,
-            reduction="none",
-            zero_infinity=True,
-        )
-    return loss / tokens.lengths.clamp(min=1)

@@ -1,6 +1,7 @@
 """Teacher features of a whole split, computed once and cached."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -59,27 +60,41 @@ class FeaturePreparation(Preparation):
     def _write(self, folder: Path, split: PreparedSplit) -> None:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         texts, teacher = split.transcripts, self.teacher.build().to(device)
-        rows, written = np.zeros((len(split), 2), np.int64), 0
         by_length = sorted(range(len(split)), key=lambda i: len(texts[i]))
-        with (folder / "values.bin").open("wb") as file:  # all of them may be more than memory holds
+
+        def hidden() -> Iterator[tuple[list[int], Sequences]]:
             for start in range(0, len(by_length), TEXTS_AT_ONCE):
                 indices = by_length[start : start + TEXTS_AT_ONCE]
-                hidden = teacher([texts[i] for i in indices])
-                values, lengths = hidden.values.half().cpu().numpy(), hidden.lengths.tolist()
-                for i, row, length in zip(indices, values, lengths, strict=True):
-                    file.write(row[:length].tobytes())
-                    rows[i] = written, written + length
-                    written += length
-        np.save(folder / "rows.npy", rows)
-        manifest = {
-            "identity": self.identity(), "features": self.teacher.features(),
-            "sha256": {name: sha256_of(folder / name) for name in ("values.bin", "rows.npy")},
-        }  # fmt: skip
-        write_atomically(folder / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False))
+                yield indices, teacher([texts[i] for i in indices])
+
+        write_features(folder, hidden(), len(split), self.teacher.features(), self.identity())
+
+
+def write_features(
+    folder: Path, parts: Iterator[tuple[list[int], Sequences]], count: int, features: int, identity: dict[str, Any]
+) -> None:
+    """Write features of the `count` utterances of a split in half precision, and last of all their manifest.
+
+    `parts` has each utterance once, in any order: indices, and sequences (batch, time, features) of them.
+    """
+    rows, written = np.zeros((count, 2), np.int64), 0
+    with (folder / "values.bin").open("wb") as file:  # all of them may be more than memory holds
+        for indices, sequences in parts:
+            values, lengths = sequences.values.half().cpu().numpy(), sequences.lengths.tolist()
+            for i, row, length in zip(indices, values, lengths, strict=True):
+                file.write(row[:length].tobytes())
+                rows[i] = written, written + length
+                written += length
+    np.save(folder / "rows.npy", rows)
+    manifest = {
+        "identity": identity, "features": features,
+        "sha256": {name: sha256_of(folder / name) for name in ("values.bin", "rows.npy")},
+    }  # fmt: skip
+    write_atomically(folder / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False))
 
 
 class CachedFeatures:
-    """A feature source that reads what `FeaturePreparation` wrote, memory-mapped."""
+    """A feature source that reads what `write_features` wrote, memory-mapped."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,0 +1,362 @@
+"""Wang, Tang et al., *Exploring Effective Distillation of Self-Supervised Speech Models for Automatic Speech
+Recognition* (arXiv 2210.15631): the distillation of a speech model into a small student, from audio alone.
+
+L = λ_reg L_reg + λ_disc L_disc (eq. 3), and for a student on filter banks L_frontend before that (eq. 5). What is made
+of a student with transcripts is `finetune_ctc.py`.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field, model_validator
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from typing_extensions import override
+
+from trainables.batch import Batch
+from trainables.config import Config, Preparation, Where
+from trainables.corpora.audio import SAMPLE_RATE
+from trainables.corpora.batching import Batching, ByCount, Loader
+from trainables.corpora.corpus import Corpus
+from trainables.corpora.prepared import PreparedSplit, SplitPreparation
+from trainables.corpora.sources import FeatureSource
+from trainables.losses import hidden_units as losses
+from trainables.losses.prediction_heads import Heads, LayerHeads, LayerToLayer
+from trainables.metrics import reduced
+from trainables.optimisation import Linear, Optimisation
+from trainables.recipes import probe
+from trainables.recipes.recipe import Recipe
+from trainables.run import Run
+from trainables.sequences import Sequences
+from trainables.stages import Last, Stages
+from trainables.students.ctc import Regularisation
+from trainables.students.distilled import DISTILLATION, DeepThin, DistilledStudent
+from trainables.students.encoders import SpeechEncoder
+from trainables.students.moments import FilterBankMoments, moments
+from trainables.task import Losses, Task
+from trainables.teachers.clusters import ClusterPreparation, Clusters
+from trainables.teachers.features import CachedFeatures
+from trainables.teachers.hidden_units import HiddenUnits
+from trainables.teachers.speech import AudioTeacher, SpeechTeacher, TeacherStates, check_layers
+from trainables.teachers.states import StatePreparation, parted
+from trainables.training import World, fit
+
+STUDENT, DISTILLED = "student.safetensors", "distilled.json"
+"""Files that a trial keeps: the student's weights, and how near it came to its teacher on the validation split."""
+NEARNESS = ("l1", "cosine", "kl", "agreement")
+"""Values of the validation split: mean |ŷ − h| and cosine over the layers, KL(p_t, p_s) and the share of frames whose
+likeliest unit is the teacher's. Those of a head that has no weight in the loss are of a head that learned nothing."""
+
+
+class Cached(Config):
+    """The teacher's states over the whole corpus are computed once, for all trials that ask for the same layers."""
+
+    kind: Literal["cached"] = "cached"
+    layers: tuple[int, ...] = ()
+    """Layers to keep, ascending, where trials that need different ones are to share a cache; by default those that this
+    one needs."""
+
+
+class Online(Config):
+    """The teacher listens at each step, as for corpora of hundreds of hours it must."""
+
+    kind: Literal["online"] = "online"
+
+
+class DistilHubert(Recipe):
+    """One student of Table 2, before it is fine-tuned: a structure, a front-end, and the weights of two losses."""
+
+    kind: Literal["distil_hubert"] = "distil_hubert"
+    corpus: Corpus
+    """Speech in `train`, and in `valid` to see how near the student comes; transcripts are not read."""
+    teacher: SpeechTeacher
+    student: DistilledStudent = DeepThin()
+    heads: Heads = LayerToLayer()
+    clusters: Clusters = Clusters()
+    """Hidden units of a teacher that was trained on none."""
+    regression: Annotated[float, Field(ge=0)] = 1.0
+    """λ_reg (eq. 3)."""
+    discrimination: Annotated[float, Field(ge=0)] = 1.0
+    """λ_disc (eq. 3). At 0, 0 nothing is distilled: the student stays as it was initialised (Table 2, first rows)."""
+    layers: Literal["mean", "sum"] = "mean"
+    """Over the layers of L_reg the paper has a sum and the released code the mean, as here: at 1, 1 the two weigh L_reg
+    otherwise against L_disc."""
+    front_end_steps: Annotated[int, Field(ge=0)] = 0
+    """N of eq. 5: steps with L_frontend alone; students on filter banks have 5 000, and 25 000 after them (§4.1)."""
+    front_end_norm: losses.Norm = "l1"
+    """§3.3: L1 or L2, of the front-end's output and the input of the teacher's first layer (the released code)."""
+    by: Literal["frame", "utterance"] = "frame"
+    """Mean over the frames of a batch, as in the released code, or of each utterance's mean."""
+    targets: Annotated[Online | Cached, Field(discriminator="kind")] = Online()
+    crop: Annotated[float | None, Field(gt=0)] = 15.625
+    """Seconds; of longer clips a random stretch is taken (250 000 samples in s3prl)."""
+    longest_clip: Annotated[float, Field(gt=0)] = 40.0
+    """Seconds; longer clips are left out."""
+    batching: Batching = ByCount(utterances=24)
+    optimisation: Optimisation = Optimisation(
+        steps=25_000, warmup=1_750, schedule=Linear(), learning_rate=2e-4, epsilon=1e-6, weight_decay=1e-6, clip=5.0,
+        evaluate_every=2_500,
+    )  # fmt: skip
+    """DistilHuBERT's (§4.1); the steps of eq. 5's first case are among them."""
+    evaluation_seconds: Annotated[float, Field(gt=0), Where()] = 240.0
+    """Padded seconds in one batch of evaluation."""
+    seed: Annotated[int, Field(ge=0)] = 1
+
+    @model_validator(mode="after")
+    def _can_be(self) -> "DistilHubert":
+        if self.front_end_steps >= self.optimisation.steps:
+            raise ValueError(
+                f"`front_end_steps` must be less than all steps, {self.optimisation.steps}, "
+                f"but is {self.front_end_steps} instead."
+            )
+        if self.front_end_steps and self.student.front_end.kind != "filter_banks":
+            raise ValueError("`front_end_steps` must be 0 for a student on its teacher's front-end, which has it.")
+        if self.targets.kind == "cached" and self.crop is not None and self.crop < self.longest_clip:
+            raise ValueError("`crop` must be None where the teacher's states are cached: they are of whole clips.")
+        return self
+
+    def __str__(self) -> str:
+        if not self.distils:
+            return f"{self.corpus}, {self.student} undistilled, seed {self.seed}"
+        front = f", front-end {self.front_end_steps} steps" if self.front_end_steps else ""
+        label = f", {self.teacher.label}" if self.teacher.label else ""
+        weights = f"λ = {self.regression:g}, {self.discrimination:g}"
+        return f"{self.corpus}, {self.student} distilled, {weights}{front}{label}, seed {self.seed}"
+
+    @property
+    def distils(self) -> bool:
+        """Whether there is anything to learn; else the student is what it was initialised as."""
+        return bool(self.regression or self.discrimination)
+
+    @property
+    @override
+    def steps(self) -> int:
+        return self.optimisation.steps
+
+    @property
+    def depth(self) -> int:
+        """The student's layers."""
+        return self.student.layers
+
+    def split(self, split: str) -> SplitPreparation:
+        """One prepared split."""
+        return SplitPreparation(corpus=self.corpus, split=split, longest=self.longest_clip)
+
+    def taught(self) -> tuple[int, ...]:
+        """The teacher's layers that the losses compare with, ascending; the last one has the hidden units.
+
+        Raises ValueError where the teacher has fewer.
+        """
+        depth = self.teacher.depth
+        wanted = {*self.heads.targets(self.depth), depth, *((0,) if self.front_end_steps else ())}
+        check_layers(wanted, depth)
+        return tuple(sorted(wanted))
+
+    def cached(self, split: str) -> StatePreparation:
+        """The teacher's states over a split, where they are cached."""
+        assert self.targets.kind == "cached"
+        layers, needed = self.targets.layers or self.taught(), self.taught()
+        if not set(needed) <= set(layers):
+            raise ValueError(f"`targets.layers` must have all that are needed, {needed}, but are {layers} instead.")
+        return StatePreparation(teacher=self.teacher, split=self.split(split), layers=layers)
+
+    def units(self) -> ClusterPreparation:
+        """The teacher's hidden units."""
+        layers = self.cached("train").layers if self.targets.kind == "cached" else (self.teacher.depth,)
+        return ClusterPreparation(
+            teacher=self.teacher, split=self.split("train"), clusters=self.clusters, cached=layers
+        )
+
+    @override
+    def preparations(self) -> tuple[Preparation, ...]:
+        banks = self.student.front_end.kind == "filter_banks"
+        if not self.distils:
+            return (FilterBankMoments(split=self.split("train")),) if banks else ()
+        found: list[Preparation] = [self.split("train"), self.split("valid")]
+        if banks:
+            found.append(FilterBankMoments(split=self.split("train")))
+        if self.targets.kind == "cached":
+            found += [self.cached("train"), self.cached("valid")]
+        return (*found, self.units())
+
+    @override
+    def reports(self) -> tuple[str, ...]:
+        return tuple(f"valid/{name}" for name in ("loss", *NEARNESS))
+
+    def initial(self, regularisation: Regularisation = DISTILLATION) -> SpeechEncoder:
+        """The student as the teacher initialises it; what it does not is drawn from the recipe's seed.
+
+        A student on filter banks needs their preparation.
+        """
+        torch.manual_seed(self.seed)
+        return self.student.build(
+            self.teacher.pretrained(), standardised=self.teacher.standardised, regularisation=regularisation,
+            moments=self.moments(),
+        )  # fmt: skip
+
+    def trained(self, kept: Path, regularisation: Regularisation) -> SpeechEncoder:
+        """The student that a finished trial of this recipe has kept.
+
+        Raises ValueError when its weights are missing or damaged.
+        """
+        student = self.student.build(
+            architecture=self.teacher.architecture(), standardised=self.teacher.standardised,
+            regularisation=regularisation, moments=self.moments(),
+        )  # fmt: skip
+        try:
+            student.load_state_dict(load_file(kept / STUDENT))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise ValueError(f"{kept / STUDENT} must have the weights of {self}, but has not: {error}.") from error
+        return student
+
+    def moments(self) -> Tensor | None:
+        """Mean and variance of filter banks over the training split, for a student on them."""
+        if self.student.front_end.kind != "filter_banks":
+            return None
+        return moments(FilterBankMoments(split=self.split("train")).build())
+
+    def task(self) -> "DistilHubertTask":
+        """The student with its heads and its teacher; the teacher's hidden units must be there."""
+        student = self.initial()
+        heads = self.heads.build(student.width, self.depth, self.teacher.width)
+        units = HiddenUnits.load(self.units().build())
+        return DistilHubertTask(self, student, heads, units)
+
+    @override
+    def run(self, run: Run) -> dict[str, float]:
+        """Train and keep the last student, as the paper does, with how near it came on the validation split.
+
+        Raises ValueError when there are more workers than shares, or the teacher lacks a layer.
+        """
+        world = World.here()
+        mine = self.optimisation.shares_of(world.rank, world.size)
+        train, valid = self._loader("train"), self._loader("valid")
+        task = self.task()
+        progress = fit(
+            task,
+            stages=Stages(run, {"distillation": self.optimisation}),
+            stage="distillation",
+            train=lambda step: train.training(
+                self.batching, seed=self.seed, start=step, shares=self.optimisation.shares, mine=mine
+            ),
+            valid=lambda: self._evaluation(valid, world),
+            selection=Last(),
+            seed=self.seed,
+            world=world,
+        )
+        result = {name: progress.values[name] for name in self.reports()}
+        if world.rank == 0:
+            self._keep(run, task.weights(), result)
+        result["step"] = float(self.optimisation.steps)
+        run.report(result, step=self.optimisation.steps)
+        return result
+
+    @override
+    def probe(self) -> dict[str, float]:
+        batches = probe.noise(self.batching, longest=self.crop or self.longest_clip, shares=self.optimisation.shares)
+        student, width = self.initial(), self.teacher.width
+        heads = self.heads.build(student.width, self.depth, width)
+        units = HiddenUnits(torch.randn(8, width), torch.zeros(8), torch.randn(self.clusters.count, 8), 0.1)
+        task = DistilHubertTask(self.model_copy(update={"targets": Online()}), student, heads, units)
+        parameters = float(sum(weight.numel() for weight in student.parameters()))
+        return {"seconds": probe.seconds_per_step(task, batches, self.optimisation), "parameters": parameters}
+
+    def _loader(self, name: str) -> Loader:
+        split = PreparedSplit(self.split(name).build())
+        sources: dict[str, FeatureSource] = {}
+        if self.targets.kind == "cached":
+            sources["teacher"] = CachedFeatures(self.cached(name).build())
+        return Loader(split, sources, crop=int(self.crop * SAMPLE_RATE) if self.crop else None)
+
+    def _evaluation(self, loader: Loader, world: World) -> Iterator[Batch]:
+        return loader.evaluation(seconds=self.evaluation_seconds, rank=world.rank, world_size=world.size)
+
+    def _keep(self, run: Run, student: dict[str, Tensor], result: dict[str, float]) -> None:
+        with TemporaryDirectory(prefix="result-") as folder:
+            save_file({name: value.contiguous() for name, value in student.items()}, Path(folder, STUDENT))
+            Path(folder, DISTILLED).write_text(json.dumps(result), encoding="utf-8")
+            run.keep(Path(folder, STUDENT))
+            run.keep(Path(folder, DISTILLED))
+
+
+class DistilHubertTask(Task):
+    """A student that is to have its teacher's hidden states and hidden units; both heads exist only here."""
+
+    student: SpeechEncoder
+
+    def __init__(self, recipe: DistilHubert, student: SpeechEncoder, heads: LayerHeads, units: HiddenUnits) -> None:
+        super().__init__()
+        self.recipe, self.student, self.heads, self.units = recipe, student, heads, units
+        self.unit_head = nn.Linear(student.width, units.count)  # W_p, b_p (eq. 4)
+        self.depth, self.last = len(student.layers), recipe.teacher.depth
+        self.front_end_head = nn.Linear(student.width, recipe.teacher.width) if recipe.front_end_steps else None
+        online = recipe.targets.kind == "online"
+        self.teacher: AudioTeacher | None = recipe.teacher.build(recipe.taught()) if online else None
+
+    @override
+    def skips(self) -> bool:
+        """Before step N the encoder has no gradient, and a head whose loss has no weight never has."""
+        return True
+
+    @override
+    def forward(self, batch: Batch) -> Losses:
+        """L = L_frontend before step N, then λ_reg L_reg + λ_disc L_disc (eq. 3 and 5)."""
+        recipe, targets = self.recipe, self.targets(batch)
+        weights = batch.scale if recipe.by == "utterance" or batch.audio_share is None else batch.audio_share
+        if batch.step < recipe.front_end_steps:
+            front_end = (self.front_end_distance(batch, targets) * weights).sum()
+            return Losses(front_end, {"front_end": front_end})
+        parts = {name: (value * weights).sum() for name, value in self.compared(batch, targets).items()}
+        regression = parts["l1"] + parts["log_sigmoid"]
+        total = recipe.regression * regression + recipe.discrimination * parts["kl"]
+        return Losses(total, {"regression": regression, **parts})
+
+    def targets(self, batch: Batch) -> TeacherStates:
+        """The teacher's states, from the cache that the batch brings or from the teacher itself."""
+        if self.teacher is not None:
+            return self.teacher(batch.audio)
+        return parted(batch.sources["teacher"], self.recipe.cached("train").layers)
+
+    def front_end_distance(self, batch: Batch, targets: TeacherStates) -> Float[Tensor, " batch"]:
+        """L_frontend (§3.3) of each utterance: the student's front-end to the input of the teacher's first layer."""
+        assert self.front_end_head is not None
+        frames = self.student.front_end(batch.audio)  # pyright: ignore[reportCallIssue]
+        predicted = Sequences(self.front_end_head(frames.values), frames.lengths)
+        return losses.distance(predicted, targets.layers[0], self.recipe.front_end_norm)
+
+    def compared(self, batch: Batch, targets: TeacherStates) -> dict[str, Float[Tensor, " batch"]]:
+        """The parts of L_reg and L_disc of each utterance, and how near student and teacher are."""
+        states = self.student.states(batch.audio, None, {*self.heads.wanted, self.depth})
+        predicted = self.heads(states)
+        l1 = torch.stack([losses.distance(value, targets.layers[i]) for i, value in predicted.items()])
+        angles = [losses.cosine(value, targets.layers[i]) for i, value in predicted.items()]
+        scores = Sequences(self.unit_head(states[self.depth].values), states[self.depth].lengths)
+        log_t = self.units(targets.layers[self.last])
+        over_layers = torch.mean if self.recipe.layers == "mean" else torch.sum
+        return {
+            "l1": over_layers(l1, dim=0),
+            "log_sigmoid": over_layers(torch.stack([angle for angle, _ in angles]), dim=0),
+            "cosine": torch.stack([similarity for _, similarity in angles]).mean(dim=0).detach(),
+            "kl": losses.divergence(scores, log_t),
+            "agreement": losses.agreement(scores, log_t),
+        }
+
+    @override
+    def evaluate(self, batches: Iterator[Batch]) -> dict[str, float]:
+        """Means over all frames of the validation split, whatever the step: L, and how near the student is."""
+        sums = torch.zeros(len(NEARNESS) + 2, dtype=torch.float64)
+        for batch in batches:
+            found = self.compared(batch, self.targets(batch))
+            values = torch.stack([found[name] for name in (*NEARNESS, "log_sigmoid")]).double().cpu()
+            frames = batch.audio.lengths.double().cpu()
+            sums += torch.cat([(values * frames).sum(dim=1), frames.sum()[None]])
+        *totals, frames = reduced(sums).tolist()
+        means = dict(zip((*NEARNESS, "log_sigmoid"), (total / frames for total in totals), strict=True))
+        regression = means["l1"] + means.pop("log_sigmoid")
+        return {"loss": self.recipe.regression * regression + self.recipe.discrimination * means["kl"], **means}

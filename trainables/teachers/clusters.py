@@ -1,0 +1,110 @@
+"""Hidden units for a teacher that was trained on none: clusters of its last hidden states.
+
+HuBERT makes its units so, by k-means over hidden states of the model before it (arXiv 2106.07447 §II-C). Cosines need
+one thing more. The states of most encoders point nearly one way, so that all cosines are near 1 and p_t is flat: they
+are whitened first, which is what HuBERT's own affine projection W_e, b_e can do as well.
+"""
+
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.cluster.vq import kmeans2
+from typing_extensions import override
+
+from trainables.cache import building, cache_folder
+from trainables.config import Config, Preparation
+from trainables.corpora.prepared import SplitPreparation
+from trainables.teachers.features import CachedFeatures
+from trainables.teachers.hidden_units import HiddenUnits
+from trainables.teachers.speech import SpeechTeacher
+from trainables.teachers.states import StatePreparation
+
+
+class Clusters(Config):
+    """The k-means clusters of whitened hidden states."""
+
+    count: Annotated[int, Field(gt=1)] = 500
+    """Units (HuBERT base has 500)."""
+    dimensions: Annotated[int, Field(gt=0)] = 256
+    """Principal components that are whitened and kept (HuBERT's embeddings have 256)."""
+    temperature: Annotated[float, Field(gt=0)] = 0.1
+    """τ of eq. 4, HuBERT's."""
+    frames: Annotated[int, Field(gt=0)] = 100_000
+    """Frames that are drawn from the split, at most."""
+    seed: Annotated[int, Field(ge=0)] = 1
+
+    def fit(self, states: NDArray[np.float32]) -> HiddenUnits:
+        """The units of a sample of hidden states (frames, features).
+
+        Raises ValueError when there are fewer frames than units, or fewer features than dimensions.
+        """
+        if len(states) < self.count:
+            raise ValueError(f"Frames must be at least as many as units, {self.count}, but are {len(states)} instead.")
+        if states.shape[1] < self.dimensions:
+            raise ValueError(
+                f"`dimensions` must be at most the teacher's features, {states.shape[1]}, "
+                f"but is {self.dimensions} instead."
+            )
+        mean = states.mean(axis=0, dtype=np.float64)
+        variances, directions = np.linalg.eigh(np.cov(states - mean, rowvar=False))
+        kept = slice(-1, -self.dimensions - 1, -1)  # the largest first
+        projection = (directions[:, kept] / np.sqrt(variances[kept] + 1e-9)).T
+        whitened = (states - mean) @ projection.T
+        # By direction, as the cosine compares them.
+        whitened /= np.linalg.norm(whitened, axis=1, keepdims=True)
+        centroids, _ = kmeans2(
+            whitened.astype(np.float32), self.count, iter=20, minit="++", rng=np.random.default_rng(self.seed)
+        )
+        return HiddenUnits(
+            torch.from_numpy(projection), torch.from_numpy(-projection @ mean), torch.from_numpy(centroids),
+            self.temperature,
+        )  # fmt: skip
+
+
+class ClusterPreparation(Preparation):
+    """The hidden units of a teacher, from its last states over a prepared split."""
+
+    accelerated: ClassVar[bool] = True
+
+    teacher: SpeechTeacher
+    split: SplitPreparation
+    clusters: Clusters
+    cached: tuple[int, ...]
+    """The layers of the cache that they are read from, with the last one among them."""
+
+    def __str__(self) -> str:
+        return f"{self.split} {self.clusters.count} hidden units"
+
+    def folder(self) -> Path:
+        """The place of the units, whether they are there or not."""
+        return cache_folder() / "hidden_units" / self.signature()
+
+    def states(self) -> StatePreparation:
+        """The states that are clustered."""
+        return StatePreparation(teacher=self.teacher, split=self.split, layers=self.cached)
+
+    @override
+    def build(self) -> Path:
+        """The folder of the units, made if it is not there.
+
+        Raises ValueError when there are too few frames.
+        """
+        with building(self.folder()) as folder:
+            if folder is not None:
+                cached = CachedFeatures(self.states().build())
+                place, width = self.cached.index(self.teacher.depth), self.teacher.width
+                random = np.random.default_rng(self.clusters.seed)
+                count = min(self.clusters.frames, len(cached.values))
+                chosen = np.sort(random.choice(len(cached.values), size=count, replace=False))
+                sample = np.asarray(cached.values[chosen, place * width : (place + 1) * width], np.float32)
+                self.clusters.fit(sample).save(folder)
+        HiddenUnits.load(self.folder())
+        return self.folder()
+
+    @override
+    def summary(self) -> str:
+        return f"{HiddenUnits.load(self.folder()).count} hidden units"

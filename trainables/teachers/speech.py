@@ -1,0 +1,154 @@
+"""Teachers that listen: frozen speech encoders, of whose layers a student is distilled."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, Self
+
+import torch
+from pydantic import Field
+from torch import nn
+from transformers import AutoModel, PretrainedConfig, PreTrainedModel
+from typing_extensions import override
+
+from trainables.config import Config, Location
+from trainables.sequences import Sequences
+from trainables.students.ctc import Pretrained, Regularisation, architecture
+from trainables.students.encoders import SpeechEncoder, speech_encoder
+from trainables.weights import Sha256, fingerprint, locate
+
+NONE = Regularisation(attention=0, hidden=0, activation=0, projection=0, layers=0)
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherStates:
+    """What a teacher makes of a batch."""
+
+    layers: Mapping[int, Sequences]
+    """Hidden states (batch, frames, D_t) after the layers that were asked for; 0 is the input of the first."""
+
+
+class AudioTeacher(nn.Module):
+    """A frozen encoder in evaluation mode, whatever is asked of the task that it is part of."""
+
+    def __init__(self, encoder: SpeechEncoder, layers: Collection[int]) -> None:
+        super().__init__()
+        self.encoder, self.layers = encoder.requires_grad_(False), tuple(layers)
+        self.train(False)
+
+    @override
+    def train(self, mode: bool = True) -> Self:
+        """Stays in evaluation mode: dropout in a teacher would be noise in the targets."""
+        return super().train(False)
+
+    @torch.no_grad()
+    @override
+    def forward(self, audio: Sequences) -> TeacherStates:
+        """Hidden states of waveforms (batch, samples); of the layers that were not asked for, nothing is kept."""
+        return TeacherStates(self.encoder.states(audio, None, self.layers))
+
+
+class _Encoder(Config, ABC):
+    """A speech encoder of transformers, of any family of students."""
+
+    label: ClassVar[str] = ""
+    """Words for a trial's name, where the teacher is not the usual one."""
+    model: Location
+    """Folder of the model, or its name on the hub."""
+    bin_sha256: Sha256 | None = None
+    """Digest of a trusted pytorch_model.bin, where there are no safetensors."""
+
+    @override
+    def fingerprint(self) -> str:
+        """Digest of the weights, and whether waveforms are standardised.
+
+        Raises ValueError when there are none, or when the model is no speech encoder.
+        """
+        self.architecture()
+        return f"{fingerprint(self.model, self.bin_sha256)}{'' if self.standardised else '-as-is'}"
+
+    def architecture(self) -> PretrainedConfig:
+        """The model's config."""
+        return architecture(self.model, {})
+
+    @property
+    def standardised(self) -> bool:
+        """Whether the model takes waveforms with zero mean and unit variance, by its preprocessor_config.json.
+
+        Where there is none it does, as most; HuBERT base and WavLM base do not.
+        """
+        try:
+            found = json.loads((locate(self.model) / "preprocessor_config.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return True
+        return bool(found.get("do_normalize", True))
+
+    def pretrained(self) -> PreTrainedModel:
+        """The model with its weights, which students start from."""
+        config = self.architecture()
+        return Pretrained(model=self.model, bin_sha256=self.bin_sha256).build(**NONE.overrides(config))
+
+    def build(self, layers: Collection[int]) -> AudioTeacher:
+        """The teacher of these layers, frozen.
+
+        Raises ValueError for a layer that it does not have.
+        """
+        encoder = speech_encoder(self._model(), standardised=self.standardised)
+        check_layers(layers, len(encoder.layers))
+        return AudioTeacher(encoder, layers)
+
+    @property
+    def depth(self) -> int:
+        """Layers of its Transformer, known before it is built."""
+        config = self.architecture()
+        return config.encoder_layers if config.model_type == "whisper" else config.num_hidden_layers
+
+    @property
+    def width(self) -> int:
+        """Features of its hidden states, known before it is built."""
+        config = self.architecture()
+        return config.d_model if config.model_type == "whisper" else config.hidden_size
+
+    @abstractmethod
+    def _model(self) -> PreTrainedModel:
+        """The model that teaches."""
+
+
+class SpeechModel(_Encoder):
+    """A pretrained encoder (§4.1: HuBERT base)."""
+
+    kind: Literal["speech_model"] = "speech_model"
+
+    @override
+    def _model(self) -> PreTrainedModel:
+        return self.pretrained()
+
+
+class RandomSpeechModel(_Encoder):
+    """The control of what a teacher knows: the same architecture with random weights, as frozen.
+
+    What of a student is initialised from its teacher is still the pretrained model's: only what is taught differs.
+    """
+
+    kind: Literal["random_speech_model"] = "random_speech_model"
+    label: ClassVar[str] = "random teacher"
+    seed: Annotated[int, Field(ge=0)] = 1
+    """The seed of the weights."""
+
+    @override
+    def _model(self) -> PreTrainedModel:
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            return AutoModel.from_config(
+                architecture(self.model, NONE.overrides(self.architecture())), dtype=torch.float32
+            )
+
+
+SpeechTeacher = Annotated[SpeechModel | RandomSpeechModel, Field(discriminator="kind")]
+
+
+def check_layers(layers: Collection[int], depth: int) -> None:
+    """Raises ValueError where a teacher has fewer layers than are to be learned from."""
+    if layers and max(layers) > depth:
+        raise ValueError(f"Heads must be for the teacher's layers, 1 to {depth}, but are for {max(layers)} too.")
