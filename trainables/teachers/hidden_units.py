@@ -4,7 +4,6 @@ A model that was not trained on hidden units can be given some: clusters of its 
 """
 
 from pathlib import Path
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -58,7 +57,7 @@ class HiddenUnits(nn.Module):
         save_file(tensors | {"temperature": torch.tensor(self.temperature)}, folder / FILE)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path) -> "HiddenUnits":
         """Those of `folder`. Raises ValueError when they are missing or damaged."""
         try:
             found = load_file(folder / FILE)

@@ -4,7 +4,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -38,7 +38,7 @@ class AudioTeacher(nn.Module):
         self.train(False)
 
     @override
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> "AudioTeacher":
         """Stays in evaluation mode: dropout in a teacher would be noise in the targets."""
         return super().train(False)
 
