@@ -318,6 +318,7 @@ def test_of_a_long_clip_a_stretch_is_taken_another_one_in_each_step(split):
     for batch in (first, second):
         assert batch.audio.values.shape == (1, crop)
         assert any(torch.equal(batch.audio.values[0], stretch) for stretch in whole.unfold(0, crop, 1))
+        assert batch.masked is not None
         assert batch.masked.shape[1] == crop // 320
     assert not torch.equal(first.audio.values, second.audio.values)
     (again,) = next(loader.training(ByCount(utterances=1), **ONE, start=4))
