@@ -11,7 +11,6 @@ here are in every release:
 """
 
 import hashlib
-import json
 import os
 import re
 import stat
@@ -25,7 +24,7 @@ from typing_extensions import override
 
 from trainables.batch import Rejected, Utterance
 from trainables.config import Folder
-from trainables.corpora import tsv
+from trainables.corpora import stated, tsv
 from trainables.corpora.base import SpeechCorpus
 
 FILES = {"train": "train.tsv", "valid": "dev.tsv", "test": "test.tsv"}
@@ -72,8 +71,7 @@ class CommonVoice(SpeechCorpus):
 
         Raises ValueError when `RELEASE.txt` is no text that can be read.
         """
-        label = _text(Path(self.root) / "RELEASE.txt") or ""
-        return label.strip() or os.path.basename(os.path.realpath(self.root))
+        return stated.release(Path(self.root)) or os.path.basename(os.path.realpath(self.root))
 
     @override
     def licence(self) -> str:
@@ -82,13 +80,7 @@ class CommonVoice(SpeechCorpus):
         Raises ValueError when the root is not there, since a name alone does not tell, or when `SOURCES.json` does not
         tell either.
         """
-        sources = self._root() / "SOURCES.json"
-        if (text := _text(sources)) is None:
-            return "CC0-1.0"
-        try:
-            return ", ".join(sorted({package["licence"] for package in json.loads(text)["packages"]}))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{sources} must be JSON that gives each of its `packages` a `licence`.") from error
+        return stated.licence(self._root()) or "CC0-1.0"
 
     @override
     def fingerprint(self) -> str:
@@ -163,17 +155,6 @@ def _locales(root: Path) -> list[str]:
         why = error.strerror
         raise ValueError(f"The data root must be a folder that can be read, but {root} is none: {why}.") from error
     return [name for name in names if os.path.isfile(root / name / FILES["train"])]
-
-
-def _text(path: Path) -> str | None:
-    """The text of a file, or None where there is none. Raises ValueError when it cannot be read or is not UTF-8."""
-    if not os.path.isfile(path):
-        return None
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else error.reason
-        raise ValueError(f"{path} must be UTF-8 text that can be read, but is not: {why}.") from error
 
 
 def _utterance(row: tsv.Row, clips: Path) -> Utterance | Rejected:

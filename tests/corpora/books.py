@@ -1,0 +1,43 @@
+"""Tiny audio books in the layouts of LibriSpeech and Libri-light, spoken in tones."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import soundfile
+
+from trainables import testing
+from trainables.corpora.audio import SAMPLE_RATE
+
+TEXTS = ("ABBA CAFE", "DEED", "FIG HIDE", "JIG")
+
+
+def chapter(subset: Path, speaker: int, number: int, texts: Sequence[str] = TEXTS) -> Path:
+    """A chapter of a subset, with a clip for each text."""
+    folder = subset / str(speaker) / str(number)
+    folder.mkdir(parents=True)
+    names = [f"{speaker}-{number}-{i:04d}" for i in range(len(texts))]
+    for name, text in zip(names, texts, strict=True):
+        soundfile.write(folder / f"{name}.flac", testing.tone(text.lower()), SAMPLE_RATE)
+    lines = [f"{name} {text}\n" for name, text in zip(names, texts, strict=True)]
+    (folder / f"{speaker}-{number}.trans.txt").write_text("".join(lines))
+    return folder
+
+
+def librispeech(root: Path) -> Path:
+    """A release with two speakers to train on, and one for each other subset."""
+    for speaker, subset in (
+        (19, "train-clean-100"),
+        (103, "train-clean-100"),
+        (7, "dev-other"),
+        (8, "test-clean"),
+        (9, "test-other"),
+    ):
+        chapter(root / "LibriSpeech" / subset, speaker, 1240)
+    return root
+
+
+def librilight(root: Path) -> Path:
+    """The limited sets, of which nine hours are one more chapter."""
+    for part, speaker in (("1h/0/clean", 19), ("1h/1/other", 103), ("9h/clean", 26)):
+        chapter(root / "librispeech_finetuning" / part, speaker, 495)
+    return root
