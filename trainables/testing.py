@@ -129,10 +129,10 @@ def wav2vec2(folder: Path) -> Path:
     return speech_encoder("wav2vec2", folder)
 
 
-def whisper(folder: Path, width: int = 32) -> Path:
-    """A Whisper whose encoder has two layers."""
+def whisper(folder: Path, width: int = 32, layers: int = 2) -> Path:
+    """A Whisper with an encoder of two layers, or more."""
     config = WhisperConfig(
-        vocab_size=64, d_model=width, encoder_layers=2, decoder_layers=1, encoder_attention_heads=2,
+        vocab_size=64, d_model=width, encoder_layers=layers, decoder_layers=1, encoder_attention_heads=2,
         decoder_attention_heads=2, encoder_ffn_dim=2 * width, decoder_ffn_dim=2 * width, num_mel_bins=40,
         pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
     )  # fmt: skip
