@@ -219,7 +219,7 @@ def mini(options: Options) -> tuple[FineTuneCtc, list[Amount]]:
         teacher=SpeechModel(model=options.teacher or str(small.student)),
         student=DeepThin(width=256, feed_forward=512, layers=4, heads=4),
         heads=LayerToLayer(),
-        clusters=Clusters(count=100, dimensions=64),
+        clusters=Clusters(count=100, dimensions=64, frames=20_000),
         targets=Cached(layers=(0, 1, 2, 3, 4)),
         crop=None,
         longest_clip=5.0,

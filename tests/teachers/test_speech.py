@@ -128,9 +128,8 @@ def test_clusters_are_found_again_where_there_are_some():
 
 
 def test_units_are_prepared_once(model, split):
-    prepared = ClusterPreparation(
-        teacher=SpeechModel(model=model), split=split, clusters=Clusters(count=7, dimensions=4), cached=(1, 2)
-    )
+    few = Clusters(count=7, dimensions=4, frames=200)
+    prepared = ClusterPreparation(teacher=SpeechModel(model=model), split=split, clusters=few)
     units = HiddenUnits.load(prepared.build())
     assert units.count == 7
     assert prepared.summary() == "7 hidden units"

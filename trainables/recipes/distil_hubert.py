@@ -168,10 +168,7 @@ class DistilHubert(Recipe):
 
     def units(self) -> ClusterPreparation:
         """The teacher's hidden units."""
-        layers = self.cached("train").layers if self.targets.kind == "cached" else (self.teacher.depth,)
-        return ClusterPreparation(
-            teacher=self.teacher, split=self.split("train"), clusters=self.clusters, cached=layers
-        )
+        return ClusterPreparation(teacher=self.teacher, split=self.split("train"), clusters=self.clusters)
 
     @override
     def preparations(self) -> tuple[Preparation, ...]:

@@ -17,11 +17,12 @@ from typing_extensions import override
 
 from trainables.cache import building, cache_folder
 from trainables.config import Config, Preparation
-from trainables.corpora.prepared import SplitPreparation
-from trainables.teachers.features import CachedFeatures
+from trainables.corpora.filters import FRAME
+from trainables.corpora.prepared import PreparedSplit, SplitPreparation
+from trainables.corpora.sources import Indices
 from trainables.teachers.hidden_units import HiddenUnits
 from trainables.teachers.speech import SpeechTeacher
-from trainables.teachers.states import StatePreparation
+from trainables.teachers.states import listen
 
 
 class Clusters(Config):
@@ -34,7 +35,7 @@ class Clusters(Config):
     temperature: Annotated[float, Field(gt=0)] = 0.1
     """τ of eq. 4, HuBERT's."""
     frames: Annotated[int, Field(gt=0)] = 100_000
-    """Frames that are drawn from the split, at most."""
+    """Frames that are clustered, about: those of clips drawn from the split, and no more than it has."""
     seed: Annotated[int, Field(ge=0)] = 1
 
     def fit(self, states: NDArray[np.float32]) -> HiddenUnits:
@@ -73,19 +74,13 @@ class ClusterPreparation(Preparation):
     teacher: SpeechTeacher
     split: SplitPreparation
     clusters: Clusters
-    cached: tuple[int, ...]
-    """The layers of the cache that they are read from, with the last one among them."""
 
     def __str__(self) -> str:
-        return f"{self.split} {self.clusters.count} hidden units"
+        return f"{self.split} {self.clusters.count} hidden units of a {self.teacher.label or 'teacher'}"
 
     def folder(self) -> Path:
         """The place of the units, whether they are there or not."""
         return cache_folder() / "hidden_units" / self.signature()
-
-    def states(self) -> StatePreparation:
-        """The states that are clustered."""
-        return StatePreparation(teacher=self.teacher, split=self.split, layers=self.cached)
 
     @override
     def build(self) -> Path:
@@ -93,17 +88,21 @@ class ClusterPreparation(Preparation):
 
         Raises ValueError when there are too few frames.
         """
+        split = PreparedSplit(self.split.build())
         with building(self.folder()) as folder:
             if folder is not None:
-                cached = CachedFeatures(self.states().build())
-                place, width = self.cached.index(self.teacher.depth), self.teacher.width
-                random = np.random.default_rng(self.clusters.seed)
-                count = min(self.clusters.frames, len(cached.values))
-                chosen = np.sort(random.choice(len(cached.values), size=count, replace=False))
-                sample = np.asarray(cached.values[chosen, place * width : (place + 1) * width], np.float32)
-                self.clusters.fit(sample).save(folder)
+                teacher = self.teacher.build((self.teacher.depth,))
+                heard = listen(teacher, split, self._drawn(split))
+                self.clusters.fit(np.concatenate([each.values[each.mask].cpu().numpy() for _, each in heard])).save(
+                    folder
+                )
         HiddenUnits.load(self.folder())
         return self.folder()
+
+    def _drawn(self, split: PreparedSplit) -> Indices:
+        order = np.random.default_rng(self.clusters.seed).permutation(len(split))
+        frames = np.cumsum(split.samples[order] // FRAME)
+        return order[: int(np.searchsorted(frames, self.clusters.frames)) + 1]
 
     @override
     def summary(self) -> str:

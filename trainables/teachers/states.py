@@ -8,13 +8,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import torch
 from typing_extensions import override
 
 from trainables.cache import building, cache_folder
 from trainables.config import Preparation
-from trainables.corpora.batching import Loader
+from trainables.corpora.audio import SAMPLE_RATE
+from trainables.corpora.batching import BySeconds, Loader
 from trainables.corpora.prepared import PreparedSplit, SplitPreparation
+from trainables.corpora.sources import Indices
 from trainables.sequences import Sequences
 from trainables.teachers.features import CachedFeatures, write_features
 from trainables.teachers.speech import AudioTeacher, SpeechTeacher, TeacherStates
@@ -50,7 +53,8 @@ class StatePreparation(Preparation):
             if folder is not None:
                 teacher = self.teacher.build(self.layers)
                 features = len(self.layers) * self.teacher.width
-                write_features(folder, _listen(teacher, split), len(split), features, self.identity())
+                heard = listen(teacher, split, np.arange(len(split)))
+                write_features(folder, heard, len(split), features, self.identity())
         CachedFeatures(self.folder()).verify()
         return self.folder()
 
@@ -60,13 +64,17 @@ class StatePreparation(Preparation):
         return f"{len(values)} frames of {values.shape[1]} features ({values.nbytes / 2**20:.0f} MiB)"
 
 
-def _listen(teacher: AudioTeacher, split: PreparedSplit) -> Iterator[tuple[list[int], Sequences]]:
+def listen(teacher: AudioTeacher, split: PreparedSplit, indices: Indices) -> Iterator[tuple[list[int], Sequences]]:
+    """The teacher's states over some utterances of a split, those of like length at once: indices, and sequences
+    (batch, frames, layers · D_t)."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     teacher.to(device)
-    for batch in Loader(split).evaluation(seconds=SECONDS_AT_ONCE, rank=0, world_size=1):
-        states = teacher(batch.to(device).audio).layers
+    loader, order = Loader(split), indices[np.argsort(split.samples[indices], kind="stable")]
+    lengths = split.samples[order] / SAMPLE_RATE
+    for part in np.split(order, BySeconds(seconds=SECONDS_AT_ONCE).cut(lengths)[1:]):
+        states = teacher(loader.batch(part, scale=1.0, seed=None).to(device).audio).layers
         values = torch.cat([states[layer].values for layer in teacher.layers], dim=2)
-        yield list(batch.indices), Sequences(values, states[teacher.layers[0]].lengths)
+        yield part.tolist(), Sequences(values, states[teacher.layers[0]].lengths)
 
 
 def parted(states: Sequences, layers: Sequence[int]) -> TeacherStates:
