@@ -128,6 +128,9 @@ def study(options: Options) -> tuple[Sweep, Layout]:
         metric=judged,
     )
     tables = [table(name, found, amounts, base, options) for name, found in rows.items()]
+    if any(student["regression"] or student["discrimination"] for student in wanted.values()):
+        different = {student.name: student for found in rows.values() for student in found}
+        tables.append(nearness(list(different.values()), amounts[0], base))
     return sweep, Layout(tables, [Curves("curves", tables[0].name, judged, f"validation {base.selection.upper()} (%)")])
 
 
@@ -257,12 +260,10 @@ def mini(options: Options) -> tuple[FineTuneCtc, list[Amount]]:
 def table(
     number: str, found: Sequence[Student], amounts: Sequence[Amount], base: FineTuneCtc, options: Options
 ) -> Table:
-    """A table with a row for each student and a column for each amount; in Table 2 also how near each student came."""
+    """A table with a row for each student and a column for each amount."""
     paper = options.preset == "paper"
     value = Value("test-clean/wer", counts="words") if paper else Value("test/cer", counts="characters")
     columns = [Column(amount.name, amount.heading, amount.where, value=value) for amount in amounts]
-    if number == "2":
-        columns += [Column(near.metric, near.title, amounts[0].where, value=near) for near in NEAR]
     names = {"2": "structures and losses", "3": "front-ends", "5": "with and without L_frontend"}
     return Table(
         f"table{number}",
@@ -279,14 +280,27 @@ def table(
     )
 
 
+def nearness(found: Sequence[Student], amount: Amount, base: FineTuneCtc) -> Table:
+    """How near each student came to its teacher, which all trials that fine-tune it tell."""
+    distilled = [s for s in found if s.fields["regression"] or s.fields["discrimination"]]
+    return Table(
+        "near",
+        "How near students come to their teacher before fine-tuning",
+        [student.row() for student in distilled],
+        [Column(near.metric, near.title, amount.where, value=near) for near in NEAR],
+        NEAR[0],
+        data=base.corpus.release(),
+        compared="rows",
+        notes=["Means over the frames of the validation split; a head whose loss has no weight has learned nothing."],
+    )
+
+
 def _notes(base: FineTuneCtc, options: Options) -> list[str]:
     start = base.start
     assert isinstance(start, DistilHubert)
     notes = [
         f"Teacher {Path(start.teacher.model).name}, whose hidden units are {start.clusters.count} clusters of its last "
         "states; λ stands as λ_reg, λ_disc, and 0, 0 is not distilled.",
-        "How near a student came to its teacher is measured on the validation split, before fine-tuning; a head whose "
-        "loss has no weight has learned nothing.",
     ]
     if options.preset == "mini":
         notes.append("The miniature's speakers are in several splits, and its teacher has learned from transcripts.")
