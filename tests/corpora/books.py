@@ -11,7 +11,7 @@ from trainables.corpora.audio import SAMPLE_RATE
 TEXTS = ("ABBA CAFE", "DEED", "FIG HIDE", "JIG")
 
 
-def chapter(subset: Path, speaker: int, number: int, texts: Sequence[str] = TEXTS) -> Path:
+def chapter(subset: Path, speaker: int | str, number: int, texts: Sequence[str] = TEXTS) -> Path:
     """A chapter of a subset, with a clip for each text."""
     folder = subset / str(speaker) / str(number)
     folder.mkdir(parents=True)
@@ -37,7 +37,8 @@ def librispeech(root: Path) -> Path:
 
 
 def librilight(root: Path) -> Path:
-    """The limited sets, of which nine hours are one more chapter."""
-    for part, speaker in (("1h/0/clean", 19), ("1h/1/other", 103), ("9h/clean", 26)):
-        chapter(root / "librispeech_finetuning" / part, speaker, 495)
+    """The limited sets: of each speaker, a chapter of four clips or of one."""
+    for speaker, part in enumerate(("1h/0", "1h/1", "1h/2", "1h/3", "1h/4", "1h/5", "9h"), 19):
+        chapter(root / "librispeech_finetuning" / part / "clean", speaker, 495)
+        chapter(root / "librispeech_finetuning" / part / "other", 10 * speaker, 7, TEXTS[1:2])
     return root

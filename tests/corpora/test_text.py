@@ -5,7 +5,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from trainables.corpora.text import BLANK, DELIMITER, UNKNOWN, CharacterVocabulary, Letters, LettersAndMarks
+from trainables.corpora.text import (
+    BLANK,
+    DELIMITER,
+    UNKNOWN,
+    CharacterVocabulary,
+    Letters,
+    LettersAndApostrophes,
+    LettersAndMarks,
+)
 
 # Few characters of every kind that matters, so that Hypothesis meets them together.
 TEXTS = st.text(
@@ -36,10 +44,14 @@ def test_letters_is_the_rule_of_the_released_code_where_that_does_what_it_says(t
 @example("İ")
 @example("\u1112\u0301\u1161")
 @example("a\u0301\u200d\u0323")
-@pytest.mark.parametrize(("normaliser", "categories"), [(Letters(), "L"), (LettersAndMarks(), "LM")])
-def test_only_what_is_kept_is_left_and_to_normalise_again_changes_nothing(normaliser, categories, text):
+@example("ŉ ’ ＇")
+@pytest.mark.parametrize(
+    ("normaliser", "categories", "others"),
+    [(Letters(), "L", " "), (LettersAndMarks(), "LM", " "), (LettersAndApostrophes(), "L", " '")],
+)
+def test_only_what_is_kept_is_left_and_to_normalise_again_changes_nothing(normaliser, categories, others, text):
     normalised = normaliser(text)
-    assert all(c == " " or unicodedata.category(c)[0] in categories for c in normalised)
+    assert all(c in others or unicodedata.category(c)[0] in categories for c in normalised)
     assert normalised == normalised.lower() == unicodedata.normalize("NFKC", normalised)
     assert normaliser(normalised) == normalised
     assert normaliser.deleted(normalised) == ""
@@ -119,6 +131,35 @@ def test_vowel_signs_are_told_as_deleted():
 def test_letters_deletes_vowel_signs_and_letters_and_marks_keeps_them(text, letters):
     assert Letters()(text) == letters
     assert LettersAndMarks()(text) == text
+
+
+@given(st.text(["A", "B", "Z", "'", " "]))
+def test_a_transcript_of_librispeech_is_made_lower_case_and_nothing_else(text):
+    words = [word for word in text.lower().split() if set(word) != {"'"}]
+    assert LettersAndApostrophes()(text) == " ".join(words)
+    assert set(LettersAndApostrophes().deleted(text)) <= {"'"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "deleted"),
+    [
+        ("IT'S O'CLOCK 'TIS THE BOYS'", "it's o'clock 'tis the boys'", ""),
+        ("It\N{RIGHT SINGLE QUOTATION MARK}s at 12\N{RIGHT SINGLE QUOTATION MARK}", "it's at", "12'"),
+        ("Rock 'n' roll, l'\u00e9t\u00e9 ne\u0301'a", "rock 'n' roll l'\u00e9t\u00e9 n\u00e9'a", ","),
+        ("'", "", "'"),
+        ("a - ' - b", "a b", "--'"),
+    ],
+)
+def test_apostrophes_are_kept_where_they_are_in_words(text, expected, deleted):
+    assert LettersAndApostrophes()(text) == expected
+    assert LettersAndApostrophes().deleted(text) == deleted
+
+
+def test_english_of_librispeech_has_28_characters():
+    texts = [LettersAndApostrophes()(t) for t in ("THE QUICK BROWN FOX JUMPS OVER", "THE LAZY DOG'S")]
+    tokens = CharacterVocabulary.of(texts, mass=1).tokens
+    assert sorted(tokens[:-2]) == ["'", *"abcdefghijklmnopqrstuvwxyz", DELIMITER]
+    assert tokens[-2:] == (UNKNOWN, BLANK)
 
 
 def test_vocabulary_goes_by_frequency_then_code_point_and_ends_with_unknown_and_blank():

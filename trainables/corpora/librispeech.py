@@ -1,35 +1,35 @@
 """LibriSpeech (Panayotov et al. 2015), and the parts of it that Libri-light labels for few-shot training (Kahn et al.
 2020, arXiv 1912.07875 §3).
 
-    LibriSpeech/train-clean-100/103/1240/103-1240-0000.flac
-    LibriSpeech/train-clean-100/103/1240/103-1240.trans.txt
-    103-1240-0000 CHAPTER ONE MISSUS RACHEL LYNDE IS SURPRISED MISSUS RACHEL LYNDE LIVED JUST WHERE …
+    LibriSpeech/train-clean-100/…  dev-other/…  test-clean/…       subsets; `chapters.py` reads what is in them
+    librispeech_finetuning/1h/0/clean/…  1h/0/other/…  to 1h/5/…   six folders of ten minutes
+    librispeech_finetuning/9h/clean/…  9h/other/…                  nine hours besides
 
-    librispeech_finetuning/1h/0/clean/2416/152139/2416-152139-0000.flac, in the same files
-
-Folders are speakers, and in them chapters. A chapter without `.trans.txt` is speech without transcripts, which a
-distillation can use. Where a chapter has one, a clip that no line of it names is quarantined.
+All clips of Libri-light's are of train-clean-100 and train-other-500. The folder 9h has none of those of 1h: what
+papers train on as 10 h is both, and as 10 min the first of the six.
 """
 
 import hashlib
 import os
 from abc import abstractmethod
-from collections.abc import Iterator
-from functools import cache
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from typing_extensions import override
 
 from trainables.batch import Rejected, Utterance
 from trainables.config import Folder
-from trainables.corpora import stated
+from trainables.corpora import chapters, stated
 from trainables.corpora.base import SpeechCorpus
 
-LIMITED = {"10min": ("1h/0",), "1h": ("1h",), "10h": ("1h", "9h")}
+SIXTHS = tuple(f"1h/{number}" for number in range(6))
+LIMITED = {"10min": SIXTHS[:1], "1h": SIXTHS, "10h": (*SIXTHS, "9h")}
 """Folders of Libri-light's limited sets: each larger one is a union with the smaller ones, so that `9h` is no set."""
-SUBSET = Annotated[str, Field(pattern=r"^[\w.-]+$")]
+SPOKEN = {"10min": "folder 1h/0", "1h": "folders 1h/0 to 1h/5", "10h": "folders 1h/0 to 1h/5 and 9h"}
+SUBSET = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 
 
 class _Books(SpeechCorpus):
@@ -42,6 +42,12 @@ class _Books(SpeechCorpus):
     """Subset to select by (fairseq's recipes)."""
     tests: tuple[SUBSET, ...] = ("test-clean", "test-other")
     """Subsets to test on; none for distillation."""
+
+    @model_validator(mode="after")
+    def _has_splits_of_different_names(self) -> Self:
+        if twice := _twice(self.splits):
+            raise ValueError(f"Each split must have a name of its own, but {twice} is twice.")
+        return self
 
     @property
     @override
@@ -62,27 +68,38 @@ class _Books(SpeechCorpus):
     def fingerprint(self) -> str:
         """Digest of all transcripts, and of the names and sizes of all clips.
 
-        Raises ValueError when a subset is missing or has no clips.
+        Raises ValueError when a subset is missing, has no clips or cannot be read.
         """
-        return _digest(tuple((str(folder), _changed(folder)) for s in self.splits for folder in self.folders(s)))
+        parts = {split: [chapters.fingerprint(folder) for folder in self.folders(split)] for split in self.splits}
+        return hashlib.sha256(str(parts).encode()).hexdigest()[:16]
 
     @override
     def utterances(self, split: str) -> Iterator[Utterance | Rejected]:
-        for folder in self.folders(split):
-            for chapter in _chapters(folder):
-                yield from _clips(chapter)
+        """The clips of a split by subset, speaker, chapter and name, each with its line of the transcripts.
+
+        A clip without a line, a clip that is there twice, and what is malformed come as `Rejected`.
+        Raises ValueError when a folder or a file of transcripts is missing or cannot be read.
+        """
+        return chapters.utterances(self.folders(split))
 
     @property
     def home(self) -> Path:
         """The folder of the subsets."""
-        inside = Path(self.root) / "LibriSpeech"
-        return inside if inside.is_dir() else Path(self.root)
+        return _within(self.root, "LibriSpeech")
 
     def folders(self, split: str) -> list[Path]:
         """The folders of a split. Raises ValueError, naming it, when one is not there."""
         if split == "train":
             return self.trained()
-        return [_there(self.home, self.valid if split == "valid" else split, "LibriSpeech")]
+        return [self.subset(self.valid if split == "valid" else split)]
+
+    def subset(self, name: str) -> Path:
+        """The folder of a subset. Raises ValueError, with those that are there, when it is not."""
+        if not os.path.isdir(self.home / name):
+            others = [folder.name for folder in chapters.folders(self.home)] if os.path.isdir(self.home) else []
+            has = f"has only: {', '.join(others)}" if others else "has no folders"
+            raise ValueError(f"LibriSpeech must have the folder {name}, but {self.home} {has}.")
+        return self.home / name
 
     @abstractmethod
     def trained(self) -> list[Path]:
@@ -99,9 +116,17 @@ class LibriSpeech(_Books):
     def __str__(self) -> str:
         return f"LibriSpeech {' + '.join(self.train)}"
 
+    @model_validator(mode="after")
+    def _trains_on_no_held_out_subset(self) -> Self:
+        if twice := _twice((*self.train, *{self.valid, *self.tests})):
+            raise ValueError(
+                f"`train` must have each subset once, and none of `valid` and `tests`, but has {twice} again."
+            )
+        return self
+
     @override
     def trained(self) -> list[Path]:
-        return [_there(self.home, subset, "LibriSpeech") for subset in self.train]
+        return [self.subset(name) for name in self.train]
 
 
 class LibriLight(_Books):
@@ -117,80 +142,23 @@ class LibriLight(_Books):
 
     @override
     def trained(self) -> list[Path]:
-        inside = Path(self.limited) / "librispeech_finetuning"
-        home = inside if inside.is_dir() else Path(self.limited)
-        parts = [_there(home, part, "Libri-light") for part in LIMITED[self.amount]]
-        # Between a part and its speakers are one or two levels: sixths of the hour, and clean or other speech.
-        found = [folder for part in parts for folder in sorted(part.glob("**/")) if folder.name in ("clean", "other")]
-        if not found:
-            raise ValueError(f"Libri-light must have `clean` and `other` in {parts[0]}, but has neither.")
-        return found
+        home, parts = _within(self.limited, "librispeech_finetuning"), LIMITED[self.amount]
+        missing = [part for part in parts if not os.path.isdir(home / part)]
+        halves = [f"{part}/{half}" for part in parts for half in ("clean", "other")]
+        missing += [half for half in halves if not half.startswith(tuple(missing)) and not os.path.isdir(home / half)]
+        if missing:
+            raise ValueError(
+                f"Libri-light's {self.amount} must have the {SPOKEN[self.amount]}, each with `clean` and `other`, "
+                f"but {home} lacks {', '.join(missing)}."
+            )
+        return [home / half for half in halves]
 
 
-def _there(home: Path, subset: str, name: str) -> Path:
-    folder = home / subset
-    if not folder.is_dir():
-        raise ValueError(f"{name} must have the folder {subset}, but {folder} does not exist.")
-    return folder
+def _within(root: str, name: str) -> Path:
+    """The folder of that name in a root; the root itself where it has none."""
+    return Path(root, name) if os.path.isdir(Path(root, name)) else Path(root)
 
 
-def _chapters(folder: Path) -> Iterator[Path]:
-    """The chapters of a subset, those of a speaker side by side."""
-    for speaker in _folders(folder):
-        yield from _folders(speaker)
-
-
-def _folders(folder: Path) -> list[Path]:
-    with os.scandir(folder) as entries:
-        return sorted(Path(entry.path) for entry in entries if entry.is_dir())
-
-
-def _clips(chapter: Path) -> Iterator[Utterance | Rejected]:
-    """The clips of a chapter by name, each with its line of the transcripts; and lines that nothing can be made of."""
-    prefix = f"{chapter.parent.name}-{chapter.name}"
-    clips = {path.stem: path for path in sorted(chapter.glob("*.flac"))}
-    file = chapter / f"{prefix}.trans.txt"
-    if not file.is_file():
-        yield from (Utterance(name, path, None, chapter.parent.name) for name, path in clips.items())
-        return
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else error.reason
-        raise ValueError(f"{file} must be UTF-8 text that can be read, but is not: {why}.") from error
-    texts: dict[str, str] = {}
-    for number, line in enumerate(lines, 1):
-        name, _, text = line.partition(" ")
-        if not name.startswith(f"{prefix}-") or not text.strip():
-            yield Rejected(f"{file.name} line {number}", "malformed row", f"must be `{prefix}-NUMBER TEXT`")
-        elif name in texts:
-            yield Rejected(f"{file.name} line {number}", "malformed row", f"{name} has a line already")
-        else:
-            texts[name] = text
-    for name in sorted(clips.keys() | texts.keys()):
-        if name in texts:
-            yield Utterance(name, clips.get(name, chapter / f"{name}.flac"), texts[name], chapter.parent.name)
-        else:
-            yield Rejected(name, "no transcript", f"{file.name} has no line for it")
-
-
-def _changed(folder: Path) -> int:
-    return folder.stat().st_mtime_ns
-
-
-@cache
-def _digest(folders: tuple[tuple[str, int], ...]) -> str:
-    """The fingerprint, remembered: a hundred trials ask, and looking at every clip takes long."""
-    found, clips = hashlib.sha256(), 0
-    for folder, _ in folders:
-        for chapter in _chapters(Path(folder)):
-            with os.scandir(chapter) as entries:
-                files = sorted((entry.name, entry.stat().st_size) for entry in entries if entry.is_file())
-            clips += sum(name.endswith(".flac") for name, _ in files)
-            found.update(f"{chapter.parent.name}/{chapter.name}: {files}\n".encode())
-            for name, _ in files:
-                if name.endswith(".trans.txt"):
-                    found.update((chapter / name).read_bytes())
-    if not clips:
-        raise ValueError(f"A corpus must have clips in SPEAKER/CHAPTER/*.flac, but {folders[0][0]} has none.")
-    return found.hexdigest()[:16]
+def _twice(names: Iterable[str]) -> str:
+    """The names that come more than once."""
+    return ", ".join(repr(name) for name, count in Counter(names).items() if count > 1)
