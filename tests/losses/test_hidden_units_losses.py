@@ -52,6 +52,15 @@ def test_the_divergence_is_from_the_teacher_to_the_student():
     assert losses.divergence(log_t, log_t).tolist() == pytest.approx([0, 0, 0], abs=1e-6)
 
 
+def test_hard_labels_are_the_teachers_likeliest_units():
+    s, t = sequences(6, seed=1), sequences(6, seed=2)
+    found = losses.cross_entropy(s, t)
+    for i, (a, b) in enumerate(zip(rows(s), rows(t), strict=True)):
+        log_s = a - np.log(np.exp(a).sum(axis=1, keepdims=True))
+        expected = -np.mean([log[unit] for log, unit in zip(log_s, b.argmax(axis=1), strict=True)])
+        assert found[i].item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_agreement_is_the_share_of_equal_units():
     s, t = (
         Sequences(torch.eye(3)[torch.tensor(units)][None], torch.tensor([4])) for units in ([0, 1, 2, 0], [0, 1, 1, 1])
@@ -63,7 +72,13 @@ def test_padding_the_batch_beside_and_its_order_do_not_matter():
     s, t = sequences(5, seed=1), sequences(5, seed=2)
     wide_s, wide_t = (sequences(5, seed=seed, padding=3) for seed in (1, 2))
     order = torch.tensor([2, 0, 1])
-    for loss in (losses.distance, losses.divergence, losses.agreement, lambda a, b: losses.cosine(a, b)[0]):
+    for loss in (
+        losses.distance,
+        losses.divergence,
+        losses.cross_entropy,
+        losses.agreement,
+        lambda a, b: losses.cosine(a, b)[0],
+    ):
         expected = loss(s, t)
         torch.testing.assert_close(loss(wide_s, wide_t), expected)
         torch.testing.assert_close(loss(s.changed(lambda v: v[order]), t.changed(lambda v: v[order])), expected[order])

@@ -16,6 +16,7 @@ from trainables.batch import Batch
 from trainables.corpora.batching import ByCount, ChannelMasking, TimeMasking
 from trainables.corpora.common_voice import CommonVoice
 from trainables.losses.prediction_heads import LayerToLayer, OnLast
+from trainables.losses.unit_heads import CosineToLabels, HardLabels, Logits
 from trainables.optimisation import Linear, Optimisation, TriStage
 from trainables.recipes.distil_hubert import Cached, DistilHubert, Online
 from trainables.recipes.finetune_ctc import FineTuneCtc
@@ -117,7 +118,7 @@ def test_the_loss_is_the_weighted_sum(distillation: DistilHubert, regression: fl
     recipe = changed(distillation, regression=regression, discrimination=discrimination)
     task, batch = recipe.task(), first_batch(recipe, 0)
     losses = task(batch)
-    expected = regression * losses.terms["regression"] + discrimination * losses.terms["kl"]
+    expected = regression * losses.terms["regression"] + discrimination * losses.terms["discrimination"]
     torch.testing.assert_close(losses.total, expected)
     losses.total.backward()
     reached = {name for name, weight in task.named_parameters() if weight.grad is not None and weight.grad.any()}
@@ -176,11 +177,15 @@ def test_filter_banks_learn_their_front_end_first(
 
 def test_each_front_end_and_control_trains(distillation: DistilHubert, tmp_path: Path) -> None:
     random = RandomSpeechModel(model=distillation.teacher.model)
+    variants: list[dict[str, object]] = [
+        {}, {"teacher": random.model_dump()}, {"layers": "sum"}, {"by": "utterance"},
+        *({"unit_head": head.model_dump()} for head in (Logits(temperature=0.1), CosineToLabels(), HardLabels())),
+    ]  # fmt: skip
     results = [
         changed(distillation, **fields).run(LocalRun(tmp_path / str(i)))["valid/loss"]
-        for i, fields in enumerate([{}, {"teacher": random.model_dump()}, {"layers": "sum"}, {"by": "utterance"}])
+        for i, fields in enumerate(variants)
     ]
-    assert len(set(results)) == 4
+    assert len(set(results)) == len(variants)
 
 
 def test_what_cannot_be_is_refused(distillation: DistilHubert) -> None:

@@ -47,6 +47,13 @@ def divergence(student: Sequences, teacher: Sequences) -> Float[Tensor, " batch"
         return _mean((log_t.exp() * (log_t - log_s)).sum(dim=2), student)
 
 
+def cross_entropy(student: Sequences, teacher: Sequences) -> Float[Tensor, " batch"]:
+    """−log p_s of the teacher's likeliest unit, mean over frames; takes what `divergence` takes."""
+    with torch.autocast(student.values.device.type, enabled=False):
+        log_s = student.values.float().log_softmax(dim=2)
+        return _mean(-log_s.gather(2, teacher.values.argmax(dim=2, keepdim=True))[:, :, 0], student)
+
+
 def agreement(student: Sequences, teacher: Sequences) -> Float[Tensor, " batch"]:
     """The share of frames whose likeliest unit is the same for both."""
     return _mean((student.values.argmax(dim=2) == teacher.values.argmax(dim=2)).float(), student)

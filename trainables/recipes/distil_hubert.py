@@ -28,6 +28,7 @@ from trainables.corpora.prepared import PreparedSplit, SplitPreparation
 from trainables.corpora.sources import FeatureSource
 from trainables.losses import hidden_units as losses
 from trainables.losses.prediction_heads import Heads, LayerHeads, LayerToLayer
+from trainables.losses.unit_heads import Logits, UnitHeads
 from trainables.metrics import reduced
 from trainables.optimisation import Linear, Optimisation
 from trainables.recipes import probe
@@ -78,6 +79,8 @@ class DistilHubert(Recipe):
     teacher: SpeechTeacher
     student: DistilledStudent = DeepThin()
     heads: Heads = LayerToLayer()
+    unit_head: UnitHeads = Logits()
+    """What p_s is computed by, and compared by (eq. 4; the released code names three types)."""
     clusters: Clusters = Clusters()
     """Hidden units of a teacher that was trained on none."""
     regression: Annotated[float, Field(ge=0)] = 1.0
@@ -290,7 +293,7 @@ class DistilHubertTask(Task):
     def __init__(self, recipe: DistilHubert, student: SpeechEncoder, heads: LayerHeads, units: HiddenUnits) -> None:
         super().__init__()
         self.recipe, self.student, self.heads, self.units = recipe, student, heads, units
-        self.unit_head = nn.Linear(student.width, units.count)  # W_p, b_p (eq. 4)
+        self.unit_head = recipe.unit_head.build(student=student.width, labels=units.get_buffer("embeddings"))
         self.depth, self.last = len(student.layers), recipe.teacher.depth
         self.front_end_head = nn.Linear(student.width, recipe.teacher.width) if recipe.front_end_steps else None
         online = recipe.targets.kind == "online"
@@ -311,7 +314,7 @@ class DistilHubertTask(Task):
             return Losses(front_end, {"front_end": front_end})
         parts = {name: (value * weights).sum() for name, value in self.compared(batch, targets).items()}
         regression = parts["l1"] + parts["log_sigmoid"]
-        total = recipe.regression * regression + recipe.discrimination * parts["kl"]
+        total = recipe.regression * regression + recipe.discrimination * parts["discrimination"]
         return Losses(total, {"regression": regression, **parts})
 
     def targets(self, batch: Batch) -> TeacherStates:
@@ -333,27 +336,28 @@ class DistilHubertTask(Task):
         predicted = self.heads(states)
         l1 = torch.stack([losses.distance(value, targets.layers[i]) for i, value in predicted.items()])
         angles = [losses.cosine(value, targets.layers[i]) for i, value in predicted.items()]
-        scores = Sequences(self.unit_head(states[self.depth].values), states[self.depth].lengths)
-        log_t = self.units(targets.layers[self.last])
+        log_s, log_t = self.unit_head(states[self.depth]), self.units(targets.layers[self.last])
         over_layers = torch.mean if self.recipe.layers == "mean" else torch.sum
         return {
             "l1": over_layers(l1, dim=0),
             "log_sigmoid": over_layers(torch.stack([angle for angle, _ in angles]), dim=0),
             "cosine": torch.stack([similarity for _, similarity in angles]).mean(dim=0).detach(),
-            "kl": losses.divergence(scores, log_t),
-            "agreement": losses.agreement(scores, log_t),
+            "discrimination": self.unit_head.distance(log_s, log_t),
+            "kl": losses.divergence(log_s, log_t).detach(),
+            "agreement": losses.agreement(log_s, log_t),
         }
 
     @override
     def evaluate(self, batches: Iterator[Batch]) -> dict[str, float]:
         """Means over all frames of the validation split, whatever the step: L, and how near the student is."""
-        sums = torch.zeros(len(NEARNESS) + 2, dtype=torch.float64)
+        names = (*NEARNESS, "log_sigmoid", "discrimination")
+        sums = torch.zeros(len(names) + 1, dtype=torch.float64)
         for batch in batches:
             found = self.compared(batch, self.targets(batch))
-            values = torch.stack([found[name] for name in (*NEARNESS, "log_sigmoid")]).double().cpu()
+            values = torch.stack([found[name] for name in names]).double().cpu()
             frames = batch.audio.lengths.double().cpu()
             sums += torch.cat([(values * frames).sum(dim=1), frames.sum()[None]])
         *totals, frames = reduced(sums).tolist()
-        means = dict(zip((*NEARNESS, "log_sigmoid"), (total / frames for total in totals), strict=True))
-        regression = means["l1"] + means.pop("log_sigmoid")
-        return {"loss": self.recipe.regression * regression + self.recipe.discrimination * means["kl"], **means}
+        means = dict(zip(names, (total / frames for total in totals), strict=True))
+        regression, discrimination = means["l1"] + means.pop("log_sigmoid"), means.pop("discrimination")
+        return {"loss": self.recipe.regression * regression + self.recipe.discrimination * discrimination, **means}
