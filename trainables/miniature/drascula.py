@@ -41,7 +41,6 @@ VOICES = {
 
 _WIDTHS = (4, 4, 4, 2, 4, 2, 4, 2, 2, 20, 20, 10, 8)
 """Bytes of an entry of each table of numbers."""
-_TEXTS = ("", "D", "B", "BJ", "E", "I", "L", "P", "T", "T-old", "VB")
 _EDGE = 32
 
 
@@ -88,7 +87,7 @@ def _read_texts(data: bytes) -> dict[str, list[str]]:
         at += 2 + width * _uint16(data, at)
     languages, at = _uint16(data, at), at + 2
     texts: dict[str, list[str]] = {}
-    for letters in _TEXTS:
+    for letters in VOICES:
         count, at = _uint16(data, at), at + 2
         for language in range(languages):
             size, at = _uint16(data, at), at + 2

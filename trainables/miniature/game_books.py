@@ -1,0 +1,254 @@
+"""The miniature of LibriSpeech and Libri-light: English speech from games and a telephone exchange, out of Debian.
+
+Speakers are the games' characters. Which actor speaks which character of Amazon Queen stands in the game's own credits
+(CREDIT2.CRD in `queen.1c`), so that no actor who is tested or selected by is trained on. Of Drascula the actors are not
+known. Amazon Queen and Asterisk are `clean`; Drascula, in 8 bits, is `other`.
+"""
+
+import json
+import os
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import soundfile
+
+from trainables.cache import building
+from trainables.corpora.audio import SAMPLE_RATE, UnusableAudio, decode
+from trainables.miniature import amazon_queen, asterisk, books, drascula, quality
+from trainables.miniature.downloads import Archive, Package
+from trainables.miniature.recording import Recording
+from trainables.miniature.spoken_games import fetch, judge
+
+LIBRISPEECH, LIBRILIGHT = "LibriSpeech", "librispeech_finetuning"
+TRAIN = ("train-clean-100", "train-clean-360", "train-other-500")
+"""The subsets that are trained on: the first stands for 100 h with transcripts, all of them for 960 h without."""
+HELD_OUT = {"dev-clean": 240.0, "dev-other": 150.0, "test-clean": 110.0, "test-other": 150.0}
+"""The subsets that are not, with the most seconds that each takes of a speaker."""
+SIXTH_SECONDS, REST_SECONDS = 60.0, 1140.0
+"""Speech in each of Libri-light's folders 1h/0 to 1h/5, and in its folder 9h."""
+CAVEATS = (
+    "Speakers are characters of games; no text and no actor of Amazon Queen is in two of training, dev and test, but "
+    "characters of Drascula may share actors.",
+    "Amazon Queen and Drascula were recorded at 11 kHz and Asterisk at 8 kHz: above 5.5 and 4 kHz there is nothing.",
+    "Modified: the sounds of the games were taken out of their files and written anew as FLAC at 16 kHz, their texts "
+    "in upper case without punctuation.",
+)
+
+
+class Source(NamedTuple):
+    """Packages of one licence, and their parser."""
+
+    name: str
+    packages: tuple[Package, ...]
+    wanted: Callable[[str], bool]
+    recordings: Callable[[Path], Iterator[Recording]]
+
+
+def _package(name: str, licence: str, sha256: str) -> Package:
+    return Package(name, licence, frozenset({sha256}))
+
+
+_QUEEN = _package(
+    amazon_queen.PACKAGE,
+    "LicenseRef-Flight-of-the-Amazon-Queen",
+    "40c08fd258d6fe95c46c1eaf5e9137f84ba330657995a281bd887c94a560a0f1",
+)
+_DRASCULA = _package(
+    drascula.PACKAGE, "LicenseRef-Drascula", "ed4af8e2d41ad446e2f3b73533daa1804e2f13f62f596c0b02b8dc39544f22b4"
+)
+_PROMPTS = _package(
+    asterisk.SOUNDS_PACKAGE, "CC-BY-SA-3.0", "2be3ea287d83299d143815fa804f11179a75b7affd4a758b98b55f5afc18a35d"
+)
+_PROMPT_TEXTS = _package(
+    asterisk.TEXTS_PACKAGE, "CC-BY-SA-3.0", "973e797d28e37fa6ca3c0a9d6fa717e77cf1268ae916bf09fd3503113cdffa50"
+)
+SOURCES = (
+    Source("queen", (_QUEEN,), amazon_queen.wanted, amazon_queen.recordings),
+    Source("drascula", (_DRASCULA,), drascula.wanted, drascula.recordings),
+    Source("asterisk", (_PROMPTS, _PROMPT_TEXTS), asterisk.wanted, asterisk.recordings),
+)
+
+# Sex, subset and characters of each actor. Who shares a character (Lola, Klunk, Rico) is trained on.
+_ACTORS = (
+    ("M", "train-clean-360", "queen", ("Joe King",)),  # Brad Lavelle
+    ("M", "train-clean-100", "queen", ("Sparky",)),  # Tom Hill
+    ("M", "train-clean-360", "queen", ("Jimmy", "Skip", "Wedgewood", "Eddy", "Rico")),
+    ("M", "train-clean-100", "queen", ("Frank",)),  # Bill Hootkins
+    ("M", "train-clean-360", "queen", ("Bud", "John", "chef", "bellboy")),
+    ("M", "train-clean-100", "queen", ("ferryman", "Henry")),  # Enn Reitel
+    ("M", "train-clean-360", "queen", ("Klunk", "Anderson", "Hugh")),  # and Mike Hurley
+    ("M", "train-clean-100", "queen", ("Trader Bob",)),  # Jon Coleman
+    ("F", "train-clean-100", "queen", ("Princess Azura", "Lola", "showering Amazon")),  # Debbie Arnold
+    ("F", "train-clean-100", "queen", ("Mary-Lou",)),  # Regina Reagan
+    ("F", "train-clean-360", "queen", ("witch doctor",)),
+    ("F", "dev-clean", "queen", ("Faye", "Rita")),  # Lisa Valdez
+    ("M", "test-clean", "queen", ("Ian", "chief")),  # Barry James
+    ("F", "test-clean", "queen", ("guardian",)),  # Penelope Keith
+    ("F", "test-clean", "queen", ("Naomi", "secretary", "zombie woman")),  # Jessica Martin
+    ("F", "train-clean-360", "asterisk", (asterisk.SPEAKER,)),
+    ("M", "train-other-500", "drascula", ("John Hacker",)),
+    ("F", "train-other-500", "drascula", ("BJ",)),
+    ("M", "dev-other", "drascula", ("Von Braun", "bartender", "drunkard")),
+    ("M", "test-other", "drascula", ("Count Drascula", "werewolf", "Igor", "musician", "pianist")),
+)
+SPEAKERS = {
+    name: books.Speaker(number, name, sex, subset)
+    for number, (name, sex, subset) in enumerate(
+        sorted((f"{game} {who}", sex, subset) for sex, subset, game, names in _ACTORS for who in names), 1
+    )
+}
+
+
+def build(folder: Path, say: Callable[[str], None]) -> None:
+    """Make `folder` (LibriSpeech/, librispeech_finetuning/, LICENCES/), unless it is there already.
+
+    Raises DownloadError when a package cannot be fetched, or is not what it should be.
+    """
+    with building(folder) as unfinished:
+        if unfinished is None:
+            return
+        downloads = folder.with_name(f".{folder.name}.downloads")  # survives a killed build, not a finished one
+        unpacked, flac = unfinished / "unpacked", unfinished / "flac"
+        flac.mkdir()
+        archives, clips, dropped = [], list[books.Clip](), dict[str, Counter[str]]()
+        for source in SOURCES:
+            archives += _fetch(source, downloads, unpacked, unfinished / "LICENCES", say)
+            found, dropped[source.name] = _clips(source.recordings(unpacked), flac)
+            say(f"{source.name}: {len(found)} clips, dropped {dict(dropped[source.name].most_common())}")
+            clips += found
+        kept = books.in_chapters(without_shared_texts(within_bounds(clips)))
+        dropped["all"] = Counter(held_out_or_shared=len(clips) - len(kept))
+        facts = _write(unfinished, kept)
+        _describe(unfinished / LIBRISPEECH, archives, facts, dropped)
+        say((unfinished / LIBRISPEECH / "RELEASE.txt").read_text(encoding="utf-8").strip())
+        for used in (unpacked, flac, downloads):
+            shutil.rmtree(used)
+
+
+def within_bounds(clips: Iterable[books.Clip]) -> list[books.Clip]:
+    """The clips but those of held-out speakers that are more than their subset takes of each."""
+    seconds: dict[str, float] = defaultdict(float)
+    kept = []
+    for clip in clips:
+        speaker = clip.speaker
+        if seconds[speaker.name] < HELD_OUT.get(speaker.subset, float("inf")):
+            seconds[speaker.name] += clip.seconds
+            kept.append(clip)
+    return kept
+
+
+def without_shared_texts(clips: Iterable[books.Clip]) -> list[books.Clip]:
+    """The clips but those of dev with a text of test, and those of training with a text of either."""
+    clips = list(clips)
+    tested = {clip.text for clip in clips if _kind(clip) == "test"}
+    held_out = tested | {clip.text for clip in clips if _kind(clip) == "dev"}
+    elsewhere = {"test": set[str](), "dev": tested, "train": held_out}
+    return [clip for clip in clips if clip.text not in elsewhere[_kind(clip)]]
+
+
+def _kind(clip: books.Clip) -> str:
+    return clip.speaker.subset.split("-")[0]
+
+
+def _fetch(
+    source: Source, downloads: Path, unpacked: Path, licences: Path, say: Callable[[str], None]
+) -> list[Archive]:
+    """Fetch and unpack the packages of a source, with the notices that their licences ask to keep."""
+    archives = []
+    licences.mkdir(exist_ok=True)
+    for package in source.packages:
+        notice = f"usr/share/doc/{package.name}/copyright"
+        archives.append(
+            fetch(package, lambda path, notice=notice: path == notice or source.wanted(path), downloads, unpacked, say)
+        )
+        if (unpacked / notice).is_file():
+            shutil.copyfile(unpacked / notice, licences / f"{package.name}.txt")
+    return archives
+
+
+def _clips(recordings: Iterable[Recording], folder: Path) -> tuple[list[books.Clip], Counter[str]]:
+    """The usable clips of a source, as FLAC in `folder`, and why the others were dropped."""
+    dropped = Counter[str]()
+    known = []
+    for recording in recordings:
+        if recording.sentence and recording.speaker not in SPEAKERS:
+            dropped["unknown_speaker"] += 1
+        elif recording.sentence and not books.transcript(recording.sentence):
+            dropped["no_letters"] += 1
+        else:
+            known.append(recording)
+    with ThreadPoolExecutor(os.cpu_count()) as threads:  # libsndfile, soxr and numpy release the interpreter's lock
+        converted = list(threads.map(lambda recording: _convert(recording, folder), known))
+    clips = []
+    for recording, seconds, flags in judge(converted, "LATIN"):
+        if flags:
+            dropped[flags[0]] += 1
+        else:
+            text = books.transcript(recording.sentence)
+            clips.append(books.Clip(recording.audio, text, seconds, SPEAKERS[recording.speaker]))
+    return clips, dropped
+
+
+def _convert(recording: Recording, folder: Path) -> Recording:
+    """The recording as FLAC of 16 kHz; an empty file if it cannot be decoded, or has no text."""
+    file = folder / f"{recording.name}.flac"
+    assert not file.exists(), file
+    try:
+        if recording.sentence:
+            samples = decode(recording.audio, longest=quality.LONGEST_SECONDS)
+            soundfile.write(file, samples, SAMPLE_RATE, subtype="PCM_16")
+        else:
+            file.touch()
+    except UnusableAudio:
+        file.touch()
+    return recording._replace(audio=file)
+
+
+def _write(folder: Path, clips: list[books.Clip]) -> dict[str, dict[str, object]]:
+    """Write both corpora; what is in each subset and limited set."""
+    subsets = {subset: [clip for clip in clips if clip.speaker.subset == subset] for subset in (*TRAIN, *HELD_OUT)}
+    written = {subset: books.write(folder / LIBRISPEECH / subset, its) for subset, its in subsets.items()}
+    books.write_speakers(folder / LIBRISPEECH, clips)
+    halves = {"clean": written["train-clean-100"], "other": written["train-other-500"]}
+    drawn = dict(books.limited(halves, SIXTH_SECONDS, REST_SECONDS))
+    for part, its in drawn.items():
+        books.write(folder / LIBRILIGHT / part, its)
+    ten_minutes = [clip for part, its in drawn.items() if part.startswith(f"{books.SIXTHS[0]}/") for clip in its]
+    hour = [clip for part, its in drawn.items() if part.startswith("1h/") for clip in its]
+    everything = [clip for its in drawn.values() for clip in its]
+    sets = {"960h": [clip for subset in TRAIN for clip in written[subset]], "100h": written["train-clean-100"]}
+    sets |= {"10h": everything, "1h": hour, "10min": ten_minutes}
+    return {name: _facts(its) for name, its in (written | sets).items()}
+
+
+def _facts(clips: list[books.Clip]) -> dict[str, object]:
+    return {
+        "clips": len(clips),
+        "minutes": round(sum(clip.seconds for clip in clips) / 60, 1),
+        "speakers": len({clip.speaker for clip in clips}),
+    }
+
+
+def _describe(
+    folder: Path, archives: list[Archive], facts: dict[str, dict[str, object]], dropped: dict[str, Counter[str]]
+) -> None:
+    """Write RELEASE.txt and SOURCES.json. Amounts are named by their true minutes, since names of folders are not."""
+    minutes = {name: facts[name]["minutes"] for name in ("960h", "100h", "10h", "1h", "10min")}
+    release = (
+        f"miniature of English game speech from Debian (real recordings): {minutes['960h']} min for 960 h, "
+        f"{minutes['100h']} min for 100 h, {minutes['10h']} min for 10 h, {minutes['1h']} min for 1 h, "
+        f"{minutes['10min']} min for 10 min"
+    )
+    sources = {
+        "release": release,
+        "caveats": CAVEATS,
+        "packages": [archive.provenance() for archive in archives],
+        "sets": facts,
+        "dropped": {source: dict(counts.most_common()) for source, counts in dropped.items()},
+    }
+    (folder / "SOURCES.json").write_text(json.dumps(sources, indent=2) + "\n", encoding="utf-8")
+    (folder / "RELEASE.txt").write_text(release + "\n", encoding="utf-8")
