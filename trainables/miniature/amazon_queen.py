@@ -3,13 +3,14 @@ r"""Flight of the Amazon Queen, an adventure of 1995 whose forty characters all 
 All is in `usr/share/scummvm/flight-of-the-amazon-queen/queen.1c` (see `queen_file`): sounds as MP3 at 11 kHz, named
 after what they are the reading of, and these texts:
 
-    BOB1.DOG     dialogue with Trader Bob: `lines` of his, `P`, and of Joe's, `J`     080023P2.SB
-    C41B.CUT     scene: a line, and who says it, for each thing that happens          C41B_062.SB
-    QUEEN2.JAS   what Joe says of things, and when he cannot do one                    JOE01231.SB
+    BOB1.DOG      dialogue with Trader Bob: lines of his, P, and of Joe's, J        080023P2.SB
+    C41B.CUT      scene: a line, and who says it, for each thing that happens       C41B_062.SB
+    QUEEN2.JAS    what Joe says of things, and where he cannot do something         JOE01231.SB
+    QUEEN.JAS     the game's objects, whose names are in QUEEN2.JAS too
 
 A text holds commands of the animation, such as `*03`: "Hello there...*16*03*WTI don't think it's gonna talk to me*24".
-They cut it into segments, each with a sound of its own: the last digit of its name counts them, from 1. A sound that
-is only the cry of a bird or the noise of a door has a name too, and no text.
+They cut it into segments, each with a sound of its own: the last digit of its name counts them, from 1. Noises have
+names too, and no text.
 """
 
 import re
@@ -44,6 +45,7 @@ CHARACTERS = {
     "KLUNK": "Klunk",
     "LOLA": "Lola",
     "LOU": "Mary-Lou",
+    "MAN": "prisoner",
     "NAOMI": "Naomi",
     "ORACLE": "guardian",
     "PRIN": "Princess Azura",
@@ -55,7 +57,7 @@ CHARACTERS = {
     "WITCH": "witch doctor",
     "ZOMBIE": "zombie woman",
 }
-"""Characters by the names of their dialogues; those of scenes are objects of the game with these very names."""
+"""Characters by the names of their dialogues; in scenes the game's objects have these very names."""
 
 _COMMAND = re.compile(r"\*..")
 _RESPONSES, _VERBS = 40, 12
@@ -81,32 +83,30 @@ def recordings(root: Path) -> Iterator[Recording]:
     """
     game = QueenFile(root / FILE)
     said = lines(game)
-    for name in sorted(game):
-        stem, _, kind = name.rpartition(".")
-        if kind == "SB":
-            audio = (root / FILE).with_name(f"{stem}.mp3")
-            audio.write_bytes(game[name])
-            line = said.get(stem, Line("", ""))
-            yield Recording(audio, f"queen-{stem}", line.text, line.speaker and f"queen {line.speaker}")
+    for name in game.names("SB"):
+        audio = (root / FILE).with_name(f"{name}.mp3")
+        audio.write_bytes(game.read(f"{name}.SB"))
+        line = said.get(name, Line("", ""))
+        yield Recording(audio, f"queen-{name}", line.text, f"queen {line.speaker or 'unknown'}")
 
 
 def lines(game: QueenFile) -> dict[str, Line]:
     """What each sound is the reading of, by the sound's name. Raises DownloadError when a text cannot be read."""
     objects = _Objects(game)
     found: dict[str, Line] = {}
-    for name in sorted(game):
-        stem, _, kind = name.rpartition(".")
-        try:
-            if kind == "DOG":
-                said = _dialogue(game[name][HEADER:], CHARACTERS.get(stem.rstrip("0123456789"), ""))
-            elif kind == "CUT":
-                said = _scene(game[name][HEADER:], stem, objects)
-            else:
-                continue
-            for prefix, line in said:
+    file = ""
+    try:
+        for name in game.names("DOG"):
+            file = f"{name}.DOG"
+            character = CHARACTERS.get(name.rstrip("0123456789"), "")
+            for prefix, line in _dialogue(game.read(file)[HEADER:], character):
                 found |= _segments(prefix, line)
-        except (struct.error, IndexError):
-            raise DownloadError(f"{name} in `queen.1c` must be texts that can be read, but is not.") from None
+        for name in game.names("CUT"):
+            file = f"{name}.CUT"
+            for prefix, line in _scene(game.read(file)[HEADER:], name, objects):
+                found |= _segments(prefix, line)
+    except (struct.error, IndexError):
+        raise DownloadError(f"`queen.1c` must hold {file} whole, but the file ends within its texts.") from None
     for prefix, text in objects.remarks():
         found |= _segments(prefix, Line(text, JOE))
     return found
@@ -116,7 +116,8 @@ class _Objects:
     """What the game's objects are called, which of them are people, and what Joe says of them."""
 
     def __init__(self, game: QueenFile) -> None:
-        data, self._texts = game["QUEEN.JAS"][HEADER:], game["QUEEN2.JAS"].decode("latin-1").split("\r\n")
+        data = game.read("QUEEN.JAS")[HEADER:]
+        self._texts = game.read("QUEEN2.JAS").decode("latin-1").split("\r\n")
         try:
             self._rooms, self._names, count, self._descriptions = struct.unpack_from(">4H", data)
             self._objects = [struct.unpack_from(">8h", data, 8 + 16 * index) for index in range(count)]

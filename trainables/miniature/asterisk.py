@@ -5,7 +5,7 @@ r"""The announcements of Asterisk, a telephone exchange, read by Allison Smith (
     usr/share/asterisk/sounds/en_US_f_Allison/agent-pass.wav, …/dictate/playback.wav
     usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz
 
-in lines of `NAME: TEXT`, where a semicolon begins a comment, and brackets hold what is not said:
+in lines of `NAME: TEXT`; a semicolon begins a comment, and brackets hold what is not said:
 
     agent-pass: Please enter your password followed by the pound key.
     ascending-2tone: [ascending tones]
@@ -25,7 +25,6 @@ TEXTS = "usr/share/doc/asterisk-core-sounds-en"
 SPEAKER = "Allison Smith"
 
 _LINE = re.compile(r"\s*([\w/.-]+)\s*:\s*(.*\S)")
-_NOT_SAID = re.compile(r"\[[^\]]*\]|\([^)]*\)|<[^>]*>")
 
 
 def wanted(path: str) -> bool:
@@ -37,7 +36,7 @@ def wanted(path: str) -> bool:
 def parse_texts(lines: str) -> dict[str, str]:
     """The text of each announcement, by its name."""
     found = (_LINE.match(line) for line in lines.splitlines() if not line.startswith(";"))
-    return {match[1]: _NOT_SAID.sub(" ", match[2]).strip() for match in found if match}
+    return {match[1]: match[2] for match in found if match}
 
 
 def recordings(root: Path) -> Iterator[Recording]:

@@ -25,6 +25,7 @@ SIXTHS = tuple(f"1h/{number}" for number in range(6))
 REST = "9h"
 
 _APOSTROPHES = str.maketrans(dict.fromkeys("\N{RIGHT SINGLE QUOTATION MARK}\N{ACUTE ACCENT}\N{GRAVE ACCENT}", "'"))
+_NOT_SAID = re.compile(r"\([^)]*\)|<[^>]*>|\[[^\]]*\]")
 _SPOKEN = {"MR": "MISTER", "MRS": "MISSUS", "DR": "DOCTOR"}  # as LibriSpeech writes them
 
 
@@ -61,9 +62,11 @@ class Clip(NamedTuple):
 def transcript(sentence: str) -> str:
     """The sentence as LibriSpeech would write it; empty if it has no letters.
 
-    Accents are left out, MR, MRS and DR spelled out, and what is neither letter nor apostrophe parts words.
+    Brackets and what is in them and accents are left out, MR, MRS and DR spelled out, and what else is neither letter
+    nor apostrophe parts words.
     """
-    letters = unicodedata.normalize("NFKD", sentence.translate(_APOSTROPHES)).upper()
+    said = _NOT_SAID.sub(" ", sentence.translate(_APOSTROPHES))
+    letters = unicodedata.normalize("NFKD", said).upper()
     plain = "".join(character for character in letters if not unicodedata.combining(character))
     words = re.sub(r"[^A-Z']", " ", plain).split()
     return " ".join(_SPOKEN.get(word, word) for word in words if word.strip("'"))

@@ -1,9 +1,4 @@
-"""The miniature of LibriSpeech and Libri-light: English speech from games and a telephone exchange, out of Debian.
-
-Speakers are the games' characters. Which actor speaks which character of Amazon Queen stands in the game's own credits
-(CREDIT2.CRD in `queen.1c`), so that no actor who is tested or selected by is trained on. Of Drascula the actors are not
-known. Amazon Queen and Asterisk are `clean`; Drascula, in 8 bits, is `other`.
-"""
+"""The miniature of LibriSpeech and Libri-light: English speech from games and a telephone exchange, out of Debian."""
 
 import json
 import os
@@ -18,16 +13,13 @@ import soundfile
 
 from trainables.cache import building
 from trainables.corpora.audio import SAMPLE_RATE, UnusableAudio, decode
-from trainables.miniature import amazon_queen, asterisk, books, drascula, quality
+from trainables.miniature import amazon_queen, asterisk, books, drascula
 from trainables.miniature.downloads import Archive, Package
+from trainables.miniature.game_cast import HELD_OUT, SPEAKERS, TRAIN
 from trainables.miniature.recording import Recording
 from trainables.miniature.spoken_games import fetch, judge
 
 LIBRISPEECH, LIBRILIGHT = "LibriSpeech", "librispeech_finetuning"
-TRAIN = ("train-clean-100", "train-clean-360", "train-other-500")
-"""The subsets that are trained on: the first stands for 100 h with transcripts, all of them for 960 h without."""
-HELD_OUT = {"dev-clean": 240.0, "dev-other": 150.0, "test-clean": 110.0, "test-other": 150.0}
-"""The subsets that are not, with the most seconds that each takes of a speaker."""
 SIXTH_SECONDS, REST_SECONDS = 60.0, 1140.0
 """Speech in each of Libri-light's folders 1h/0 to 1h/5, and in its folder 9h."""
 CAVEATS = (
@@ -37,6 +29,9 @@ CAVEATS = (
     "Modified: the sounds of the games were taken out of their files and written anew as FLAC at 16 kHz, their texts "
     "in upper case without punctuation.",
 )
+
+
+_READ_ALOUD = frozenset("&#$*@/+=")  # as words that are not written
 
 
 class Source(NamedTuple):
@@ -72,36 +67,6 @@ SOURCES = (
     Source("asterisk", (_PROMPTS, _PROMPT_TEXTS), asterisk.wanted, asterisk.recordings),
 )
 
-# Sex, subset and characters of each actor. Who shares a character (Lola, Klunk, Rico) is trained on.
-_ACTORS = (
-    ("M", "train-clean-360", "queen", ("Joe King",)),  # Brad Lavelle
-    ("M", "train-clean-100", "queen", ("Sparky",)),  # Tom Hill
-    ("M", "train-clean-360", "queen", ("Jimmy", "Skip", "Wedgewood", "Eddy", "Rico")),
-    ("M", "train-clean-100", "queen", ("Frank",)),  # Bill Hootkins
-    ("M", "train-clean-360", "queen", ("Bud", "John", "chef", "bellboy")),
-    ("M", "train-clean-100", "queen", ("ferryman", "Henry")),  # Enn Reitel
-    ("M", "train-clean-360", "queen", ("Klunk", "Anderson", "Hugh")),  # and Mike Hurley
-    ("M", "train-clean-100", "queen", ("Trader Bob",)),  # Jon Coleman
-    ("F", "train-clean-100", "queen", ("Princess Azura", "Lola", "showering Amazon")),  # Debbie Arnold
-    ("F", "train-clean-100", "queen", ("Mary-Lou",)),  # Regina Reagan
-    ("F", "train-clean-360", "queen", ("witch doctor",)),
-    ("F", "dev-clean", "queen", ("Faye", "Rita")),  # Lisa Valdez
-    ("M", "test-clean", "queen", ("Ian", "chief")),  # Barry James
-    ("F", "test-clean", "queen", ("guardian",)),  # Penelope Keith
-    ("F", "test-clean", "queen", ("Naomi", "secretary", "zombie woman")),  # Jessica Martin
-    ("F", "train-clean-360", "asterisk", (asterisk.SPEAKER,)),
-    ("M", "train-other-500", "drascula", ("John Hacker",)),
-    ("F", "train-other-500", "drascula", ("BJ",)),
-    ("M", "dev-other", "drascula", ("Von Braun", "bartender", "drunkard")),
-    ("M", "test-other", "drascula", ("Count Drascula", "werewolf", "Igor", "musician", "pianist")),
-)
-SPEAKERS = {
-    name: books.Speaker(number, name, sex, subset)
-    for number, (name, sex, subset) in enumerate(
-        sorted((f"{game} {who}", sex, subset) for sex, subset, game, names in _ACTORS for who in names), 1
-    )
-}
-
 
 def build(folder: Path, say: Callable[[str], None]) -> None:
     """Make `folder` (LibriSpeech/, librispeech_finetuning/, LICENCES/), unless it is there already.
@@ -120,9 +85,12 @@ def build(folder: Path, say: Callable[[str], None]) -> None:
             found, dropped[source.name] = _clips(source.recordings(unpacked), flac)
             say(f"{source.name}: {len(found)} clips, dropped {dict(dropped[source.name].most_common())}")
             clips += found
-        kept = books.in_chapters(without_shared_texts(within_bounds(clips)))
-        dropped["all"] = Counter(held_out_or_shared=len(clips) - len(kept))
-        facts = _write(unfinished, kept)
+        bounded = within_bounds(clips)
+        kept = without_shared_texts(bounded)
+        dropped["all"] = Counter(
+            held_out_enough=len(clips) - len(bounded), text_in_another_split=len(bounded) - len(kept)
+        )
+        facts = _write(unfinished, books.in_chapters(kept))
         _describe(unfinished / LIBRISPEECH, archives, facts, dropped)
         say((unfinished / LIBRISPEECH / "RELEASE.txt").read_text(encoding="utf-8").strip())
         for used in (unpacked, flac, downloads):
@@ -172,17 +140,14 @@ def _fetch(
 
 def _clips(recordings: Iterable[Recording], folder: Path) -> tuple[list[books.Clip], Counter[str]]:
     """The usable clips of a source, as FLAC in `folder`, and why the others were dropped."""
-    dropped = Counter[str]()
-    known = []
+    dropped, worth = Counter[str](), list[Recording]()
     for recording in recordings:
-        if recording.sentence and recording.speaker not in SPEAKERS:
-            dropped["unknown_speaker"] += 1
-        elif recording.sentence and not books.transcript(recording.sentence):
-            dropped["no_letters"] += 1
+        if fault := text_fault(recording):
+            dropped[fault] += 1
         else:
-            known.append(recording)
+            worth.append(recording)
     with ThreadPoolExecutor(os.cpu_count()) as threads:  # libsndfile, soxr and numpy release the interpreter's lock
-        converted = list(threads.map(lambda recording: _convert(recording, folder), known))
+        converted = list(threads.map(lambda recording: _convert(recording, folder), worth))
     clips = []
     for recording, seconds, flags in judge(converted, "LATIN"):
         if flags:
@@ -193,18 +158,26 @@ def _clips(recordings: Iterable[Recording], folder: Path) -> tuple[list[books.Cl
     return clips, dropped
 
 
+def text_fault(recording: Recording) -> str:
+    """What makes a recording useless before it is listened to, apart from what every language has; empty if nothing."""
+    if not recording.sentence:
+        return "no_text"
+    if recording.speaker not in SPEAKERS:
+        return "unknown_speaker"
+    if not books.transcript(recording.sentence):
+        return "no_letters"
+    return "symbol_in_text" if _READ_ALOUD & set(recording.sentence) else ""
+
+
 def _convert(recording: Recording, folder: Path) -> Recording:
-    """The recording as FLAC of 16 kHz; an empty file if it cannot be decoded, or has no text."""
+    """The recording as FLAC of 16 kHz; there is no file if it cannot be decoded."""
     file = folder / f"{recording.name}.flac"
     assert not file.exists(), file
     try:
-        if recording.sentence:
-            samples = decode(recording.audio, longest=quality.LONGEST_SECONDS)
-            soundfile.write(file, samples, SAMPLE_RATE, subtype="PCM_16")
-        else:
-            file.touch()
+        samples = decode(recording.audio, longest=float("inf"))
+        soundfile.write(file, samples, SAMPLE_RATE, subtype="PCM_16")
     except UnusableAudio:
-        file.touch()
+        pass  # which is heard when it is judged
     return recording._replace(audio=file)
 
 

@@ -10,26 +10,22 @@ offset in the file is even, or a multiple of four among lines of dialogue. An em
 """
 
 import struct
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-
-from typing_extensions import override
 
 from trainables.miniature.downloads import DownloadError
 
 HEADER = 20
-"""Bytes that dialogues, scenes and QUEEN.JAS begin with, before what their offsets count from."""
+"""Bytes that dialogues, scenes and QUEEN.JAS begin with, before where their own offsets count from."""
 _COUNT_AT, _TABLE_AT = 13, 15
 _ENTRY = struct.Struct(">12sBII")
 
 
-class QueenFile(Mapping[str, bytes]):
-    """The bytes of every file in `queen.1c`, by name (upper case).
-
-    Raises DownloadError when the table or a file is not whole, and when one is asked for that is not there.
-    """
+class QueenFile:
+    """The files in `queen.1c`. Raises DownloadError when it is not there, or its table or a file is not whole."""
 
     def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise DownloadError(f"The game's package must hold {path.name}, but does not.")
         self._content = path.read_bytes()
         if not self._content.startswith(b"QTBL"):
             raise DownloadError(f"`{path.name}` must begin with QTBL, but does not.")
@@ -43,20 +39,16 @@ class QueenFile(Mapping[str, bytes]):
             if at + size > len(self._content):
                 raise DownloadError(f"`{path.name}` must hold {name} whole, but ends before it does.")
 
-    @override
-    def __getitem__(self, name: str) -> bytes:
+    def names(self, kind: str) -> list[str]:
+        """The names of all files with this ending, without it, sorted."""
+        return sorted(name.removesuffix(f".{kind}") for name in self._places if name.endswith(f".{kind}"))
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a file. Raises DownloadError when there is none of that name."""
         if name not in self._places:
             raise DownloadError(f"`queen.1c` must have the file {name}, but has not.")
         at, size = self._places[name]
         return self._content[at : at + size]
-
-    @override
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
-
-    @override
-    def __len__(self) -> int:
-        return len(self._places)
 
 
 def int16(data: bytes, at: int) -> int:

@@ -116,9 +116,7 @@ def _fetch(locales: Iterable[str], downloads: Path, into: Path, say: Callable[[s
     for locale in locales:
         for package in LANGUAGES[locale].packages:
             users[package].append(locale)
-    return [
-        fetch(package, _wanted_by(its_locales), downloads, into, say) for package, its_locales in users.items()
-    ]
+    return [fetch(package, _wanted_by(its_locales), downloads, into, say) for package, its_locales in users.items()]
 
 
 def _wanted_by(locales: Iterable[str]) -> Callable[[str], bool]:
