@@ -14,11 +14,12 @@ import re
 import shutil
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from trainables.cache import write_atomically
+from trainables.miniature.downloads import DownloadError
 
 CHAPTER_CLIPS = 50
 SIXTHS = tuple(f"1h/{number}" for number in range(6))
@@ -121,11 +122,11 @@ def write_speakers(folder: Path, clips: Iterable[Clip]) -> None:
 
 
 def limited(
-    halves: dict[str, Sequence[Clip]], sixth_seconds: float, rest_seconds: float
+    halves: Mapping[str, Sequence[Clip]], sixth_seconds: float, rest_seconds: float
 ) -> Iterator[tuple[str, list[Clip]]]:
     """Libri-light's folders and the clips for each, half of them of each of `halves` (`clean` and `other`).
 
-    They are drawn by the digests of their names, and none for two folders. Raises ValueError if there are too few.
+    They are drawn by the digests of their names, and none for two folders. Raises DownloadError if there are too few.
     """
     for half, clips in halves.items():
         drawn = iter(sorted(clips, key=lambda clip: hashlib.sha256(clip.name.encode()).digest()))
@@ -133,7 +134,7 @@ def limited(
             chosen: list[Clip] = []
             while sum(clip.seconds for clip in chosen) < seconds / 2:
                 if (clip := next(drawn, None)) is None:
-                    raise ValueError(f"There must be speech enough for {part}/{half}, but there is not.")
+                    raise DownloadError(f"The packages must hold speech enough for {part}/{half}, but do not.")
                 chosen.append(clip)
             yield f"{part}/{half}", chosen
 

@@ -5,8 +5,9 @@ r"""Drascula, an adventure of 1996 (English voices, 8 bits at 11 kHz; a licence 
 
 The letters of a sound's name say who speaks, and its number which of that character's texts. `drascula.dat` is big
 endian: nine bytes, thirteen tables of numbers, each after its length in two bytes, and the number of languages, of
-which English is the first. Then come the tables of texts, each as the number of its texts and a block for each
-language: its size, and in it, from the second text on, the size of an entry before the entry's zero-ended string.
+which English is the first. Then come tables of texts, each as the number of its texts and a block for each language:
+its size, two zeros, and each text, ended by a zero and more, after the distance from its beginning to the next one's.
+The first text of a table stands for nothing.
 """
 
 import re
@@ -98,7 +99,7 @@ def _read_texts(data: bytes) -> dict[str, list[str]]:
 
 
 def _strings(block: bytes, count: int) -> list[str]:
-    """The texts of a block; the first stands for nothing."""
+    """The texts of a block."""
     at, texts = 4, [""]
     for _ in range(1, count):
         at += _uint16(block, at - 2)

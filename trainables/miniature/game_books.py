@@ -25,7 +25,7 @@ SIXTH_SECONDS, REST_SECONDS = 60.0, 1140.0
 CAVEATS = (
     "Speakers are characters of games; no text and no actor of Amazon Queen is in two of training, dev and test, but "
     "characters of Drascula may share actors.",
-    "Amazon Queen and Drascula were recorded at 11 kHz and Asterisk at 8 kHz: above 5.5 and 4 kHz there is nothing.",
+    "Above 4.7 kHz there is nothing in Amazon Queen, above 5.5 kHz nothing in Drascula and above 4 kHz nothing in Asterisk.",
     "Modified: the sounds of the games were taken out of their files and written anew as FLAC at 16 kHz, their texts "
     "in upper case without punctuation.",
 )
