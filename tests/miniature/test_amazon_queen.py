@@ -72,7 +72,7 @@ def test_recordings(queen, tmp_path):
 
 
 def test_another_persons_dialogue_has_no_known_speaker(queen):
-    assert lines(queen({"STRANGER1.DOG": DIALOGUE, **tables()}))["08XXXXP1"] == Line("So long.", "")
+    assert lines(queen({"ODD1.DOG": DIALOGUE, **tables()}))["08XXXXP1"] == Line("So long.", "")
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def tables():
     data += struct.pack(">H", 2)
     for letters in VOICES:
         data += struct.pack(">H", 3)
-        data += block([f"{letters} toupé", "LINE TWO"]) + block(["UNO", "DOS"])
+        data += block([f"{letters} toupé", f"LINE TWO {letters}"]) + block(["UNO", "DOS"])
     return data
 
 
@@ -46,7 +46,7 @@ def test_wanted():
 def test_read_texts():
     texts = read_texts(tables())
     assert list(texts) == list(VOICES)
-    assert all(said == ["", f"{letters} toupé", "LINE TWO"] for letters, said in texts.items())
+    assert all(said == ["", f"{letters} toupé", f"LINE TWO {letters}"] for letters, said in texts.items())
 
 
 def test_recordings(game, tmp_path):
@@ -55,7 +55,7 @@ def test_recordings(game, tmp_path):
     found = {item.name: item for item in recordings(tmp_path)}
     assert {name: (item.sentence, item.speaker) for name, item in found.items()} == {
         "drascula-1": (" toupé", "drascula John Hacker"),
-        "drascula-D2": ("LINE TWO", "drascula Count Drascula"),
+        "drascula-D2": ("LINE TWO D", "drascula Count Drascula"),
         "drascula-VB9": ("", "drascula Von Braun"),
     }
     samples, rate = soundfile.read(found["drascula-1"].audio, dtype="int16")

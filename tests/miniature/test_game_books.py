@@ -17,7 +17,13 @@ from trainables.miniature.books import Clip
 from trainables.miniature.downloads import Archive, DownloadError
 from trainables.miniature.game_cast import HELD_OUT, SPEAKERS, TRAIN
 
-FIRST_LINES = ("Hello.", "Wait for (sigh) me, Mr. King!", "It's 3 o'clock.", "Rock & roll.", "Only in training now.")
+FIRST_LINES = (
+    "Hello there, everybody.",
+    "Wait for (sigh) me, Mr. King!",
+    "It's 3 o'clock.",
+    "Rock & roll.",
+    "Only in training now.",
+)
 
 
 def sound(seconds=1.0, kind="MP3"):
@@ -31,7 +37,7 @@ def sound(seconds=1.0, kind="MP3"):
 def queen_file():
     """Characters of training, dev and test and one who is not known, who say nearly the same."""
     files, clip = tables(), sound()
-    for key, who in enumerate(("BOB", "LOLA", "FAYE", "IAN", "STRANGER"), 11):
+    for key, who in enumerate(("BOB", "LOLA", "FAYE", "IAN", "ODD"), 11):
         lines = {number: f"{said[:-1]} {who}." if number else said for number, said in enumerate(FIRST_LINES)}
         files[f"{who}1.DOG"] = dialogue(key, {0: "*03"}, lines, ("", ""))
         files |= {f"{key}{number:04X}P1.SB": clip for number in lines}
@@ -103,8 +109,12 @@ def test_build_writes_librispeech_and_libri_light(tmp_path, debian, few_clips):
     books = folder / "LibriSpeech"
     assert {path.name for path in books.iterdir() if path.is_dir()} == {*TRAIN, *HELD_OUT}
     texts = {subset: transcripts(books / subset) for subset in (*TRAIN, *HELD_OUT)}
-    assert sorted(texts["test-clean"].values()) == ["HELLO", "ONLY IN TRAINING NOW IAN", "WAIT FOR ME MISTER KING IAN"]
-    assert "HELLO" not in {*texts["dev-clean"].values(), *texts["train-clean-100"].values()}
+    assert sorted(texts["test-clean"].values()) == [
+        "HELLO THERE EVERYBODY",
+        "ONLY IN TRAINING NOW IAN",
+        "WAIT FOR ME MISTER KING IAN",
+    ]
+    assert "HELLO THERE EVERYBODY" not in {*texts["dev-clean"].values(), *texts["train-clean-100"].values()}
     assert "PRESS POUND" in texts["train-clean-360"].values()
     assert all(re.fullmatch(r"[A-Z' ]+", text) for its in texts.values() for text in its.values())
     speakers = [{name.split("-")[0] for name in its} for its in texts.values()]

@@ -189,6 +189,6 @@ def _scene(data: bytes, name: str, objects: _Objects) -> Iterator[tuple[str, Lin
 
 
 def _segments(prefix: str, line: Line) -> dict[str, Line]:
-    """The segments that have words, by the names of their sounds."""
+    """The segments that have words, by the names of their sounds; a `*` alone stands for no text."""
     parts = enumerate(_COMMAND.split(line.text), 1)
-    return {f"{prefix}{number:X}": line._replace(text=part) for number, part in parts if part.strip()}
+    return {f"{prefix}{number:X}": line._replace(text=part) for number, part in parts if part.strip(" *")}

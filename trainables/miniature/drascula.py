@@ -95,6 +95,8 @@ def _read_texts(data: bytes) -> dict[str, list[str]]:
             if language == 0:
                 texts[letters] = _strings(data[at : at + size], count)
             at += size
+    if at > len(data):
+        raise ValueError("the last block is not whole")
     return texts
 
 

@@ -25,7 +25,7 @@ SIXTH_SECONDS, REST_SECONDS = 60.0, 1140.0
 CAVEATS = (
     "Speakers are characters of games; no text and no actor of Amazon Queen is in two of training, dev and test, but "
     "characters of Drascula may share actors.",
-    "Above 4.7 kHz there is nothing in Amazon Queen, above 5.5 kHz nothing in Drascula and above 4 kHz nothing in Asterisk.",
+    "There is nothing above 4.7 kHz in Amazon Queen, above 5.5 kHz in Drascula and above 4 kHz in Asterisk.",
     "Modified: the sounds of the games were taken out of their files and written anew as FLAC at 16 kHz, their texts "
     "in upper case without punctuation.",
 )
