@@ -29,8 +29,6 @@ CAVEATS = (
     "Modified: the sounds of the games were taken out of their files and written anew as FLAC at 16 kHz, their texts "
     "in upper case without punctuation.",
 )
-
-
 _READ_ALOUD = frozenset("&#$*@/+=")  # as words that are not written
 
 
@@ -159,7 +157,7 @@ def _clips(recordings: Iterable[Recording], folder: Path) -> tuple[list[books.Cl
 
 
 def text_fault(recording: Recording) -> str:
-    """What makes a recording useless before it is listened to, apart from what every language has; empty if nothing."""
+    """The fault of a recording that is seen without listening, beside those that `judge` finds; empty if none."""
     if not recording.sentence:
         return "no_text"
     if recording.speaker not in SPEAKERS:
