@@ -1,6 +1,7 @@
 """The experiment in small: real speech and pretrained weights from package registries, no hub needed.
 
-`python -m trainables.miniature` builds it once; `build` does the same from Python.
+`python -m trainables.miniature` builds it once; `build` does the same from Python. With `--english` and `build_books`
+it is English speech in the layouts of LibriSpeech and Libri-light, where speakers are held out.
 """
 
 from collections.abc import Callable
@@ -21,11 +22,26 @@ class Miniature(NamedTuple):
     teacher: Path  # multilingual-e5-small, for `from_pretrained`
 
 
+class GameBooks(NamedTuple):
+    """The folders of the English miniature's three parts."""
+
+    librispeech: Path  # train-clean-100/, train-clean-360/, train-other-500/, dev-clean/, …
+    librilight: Path  # 1h/0/clean/, …: limited sets of the same clips
+    teacher: Path  # Whisper tiny.en, for `from_pretrained`
+
+
 def locate(cache: Path | None = None, *, synthetic: bool = False) -> Miniature:
     """The folders of the miniature under `cache`, built or not."""
     root = (cache or cache_folder()) / "miniature"
     corpus = "synthetic_common_voice" if synthetic else "common_voice"
     return Miniature(root / corpus, root / "whisper-tiny-en", root / "multilingual-e5-small")
+
+
+def locate_books(cache: Path | None = None) -> GameBooks:
+    """The folders of the English miniature under `cache`, built or not."""
+    root = (cache or cache_folder()) / "miniature"
+    books = root / "game_books"
+    return GameBooks(books / "LibriSpeech", books / "librispeech_finetuning", root / "whisper-tiny-en")
 
 
 def build(
@@ -43,3 +59,17 @@ def build(
     weights.build_student(miniature.student, say)
     weights.build_teacher(miniature.teacher, say)
     return miniature
+
+
+def build_books(cache: Path | None = None, *, say: Callable[[str], None] = lambda _: None) -> GameBooks:
+    """Build what is missing of the English miniature under `cache` (or `cache_folder()`), telling `say` each step.
+
+    Raises:
+        DownloadError: something cannot be fetched, or is not what it should be.
+    """
+    from trainables.miniature import game_books, weights  # decoders: not for `locate_books`
+
+    books = locate_books(cache)
+    game_books.build(books.librispeech.parent, say)
+    weights.build_student(books.teacher, say)
+    return books

@@ -99,20 +99,24 @@ def judge(recordings: Iterable[Recording], script: str) -> list[Judged]:
     ]
 
 
+def fetch(
+    package: Package, wanted: Callable[[str], bool], downloads: Path, into: Path, say: Callable[[str], None]
+) -> Archive:
+    """Fetch a package to `downloads`, unless it is there, and unpack its wanted files `into` a folder."""
+    say(f"fetching {package.name} from Debian")
+    archive = debian_package(package, downloads)
+    if not archive.as_recorded:
+        say(f"{package.name} {archive.version} is not the recorded build: figures may differ a little")
+    unpack_debian(archive, wanted, into)
+    return archive
+
+
 def _fetch(locales: Iterable[str], downloads: Path, into: Path, say: Callable[[str], None]) -> list[Archive]:
     users: dict[Package, list[str]] = defaultdict(list)
     for locale in locales:
         for package in LANGUAGES[locale].packages:
             users[package].append(locale)
-    archives = []
-    for package, its_locales in users.items():
-        say(f"fetching {package.name} from Debian")
-        archive = debian_package(package, downloads)
-        if not archive.as_recorded:
-            say(f"{package.name} {archive.version} is not the recorded build: figures may differ a little")
-        unpack_debian(archive, _wanted_by(its_locales), into)
-        archives.append(archive)
-    return archives
+    return [fetch(package, _wanted_by(its_locales), downloads, into, say) for package, its_locales in users.items()]
 
 
 def _wanted_by(locales: Iterable[str]) -> Callable[[str], bool]:
