@@ -299,7 +299,7 @@ def _notes(base: FineTuneCtc, options: Options) -> list[str]:
     start = base.start
     assert isinstance(start, DistilHubert)
     notes = [
-        f"Teacher {Path(start.teacher.model).name}, whose hidden units are {start.clusters.count} clusters of its last "
+        f"Teacher {Path(start.teacher.name).name}, whose hidden units are {start.clusters.count} clusters of its last "
         "states; λ stands as λ_reg, λ_disc, and 0, 0 is not distilled.",
     ]
     if options.preset == "mini":

@@ -1,5 +1,6 @@
 """The distillation of a speech model and the fine-tuning of its student, on tones and tiny models."""
 
+import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,9 +11,11 @@ from pyarrow import parquet
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tests.fairseq import SETTINGS, fairseqs, saved
 from trainables import testing
 from trainables.__main__ import main
 from trainables.batch import Batch
+from trainables.cache import sha256_of
 from trainables.corpora.batching import ByCount, ChannelMasking, TimeMasking
 from trainables.corpora.common_voice import CommonVoice
 from trainables.losses.prediction_heads import LayerToLayer, OnLast
@@ -25,7 +28,8 @@ from trainables.run import LocalRun
 from trainables.students.ctc import Pretrained, Regularisation
 from trainables.students.distilled import DeepThin, FilterBanks, ShallowWide, TeachersFrontEnd
 from trainables.teachers.clusters import Clusters
-from trainables.teachers.speech import RandomSpeechModel, SpeechModel
+from trainables.teachers.fairseq_file import FairseqConversion
+from trainables.teachers.speech import HubertFromFairseq, RandomSpeechModel, SpeechModel
 
 THIN = {"width": 16, "feed_forward": 24, "layers": 2, "heads": 2, "position_kernel": 8, "position_groups": 2}
 SHORT = Optimisation(
@@ -113,6 +117,28 @@ def test_a_student_comes_nearer_to_its_teacher(distillation: DistilHubert, tmp_p
     assert json.loads((tmp_path / "run" / "distilled.json").read_text())["valid/kl"] == result["valid/kl"]
 
 
+@pytest.mark.parametrize("targets", [Online(), Cached()])
+def test_a_teacher_from_fairseqs_file_brings_its_units(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, targets: Online | Cached
+) -> None:
+    weights = fairseqs(testing.speech_encoder("hubert-base", tmp_path / "hubert"), "2")
+    file = saved(tmp_path / "hubert.pt", weights, argparse.Namespace(**SETTINGS), monkeypatch)
+    recipe = DistilHubert(
+        corpus=CommonVoice(root=str(release), language="cs"),
+        teacher=HubertFromFairseq(file=str(file), sha256=sha256_of(file)),
+        student=DeepThin.model_validate(THIN),
+        targets=targets,
+        crop=None,
+        batching=ByCount(utterances=6),
+        optimisation=SHORT,
+    )
+    task = recipe.task()
+    assert task.units.temperature == pytest.approx(0.2)
+    assert task.units.count == len(weights["label_embs_concat"])
+    assert any(isinstance(preparation, FairseqConversion) for preparation in recipe.preparations())
+    assert set(recipe.reports()) <= recipe.run(LocalRun(tmp_path / "run")).keys()
+
+
 @pytest.mark.parametrize(("regression", "discrimination"), [(1, 0), (0, 1), (0.5, 2)])
 def test_the_loss_is_the_weighted_sum(distillation: DistilHubert, regression: float, discrimination: float) -> None:
     recipe = changed(distillation, regression=regression, discrimination=discrimination)
@@ -176,7 +202,7 @@ def test_filter_banks_learn_their_front_end_first(
 
 
 def test_each_front_end_and_control_trains(distillation: DistilHubert, tmp_path: Path) -> None:
-    random = RandomSpeechModel(model=distillation.teacher.model)
+    random = RandomSpeechModel(model=distillation.teacher.name)
     variants: list[dict[str, object]] = [
         {}, {"teacher": random.model_dump()}, {"layers": "sum"}, {"by": "utterance"},
         *({"unit_head": head.model_dump()} for head in (Logits(temperature=0.1), CosineToLabels(), HardLabels())),
@@ -246,7 +272,7 @@ def test_its_head_learns_first_and_convolutions_never(distillation: DistilHubert
 def test_any_pretrained_encoder_is_fine_tuned_too(distillation: DistilHubert, tmp_path: Path) -> None:
     corpus = distillation.corpus
     assert isinstance(corpus, CommonVoice)
-    recipe = finetuned(Pretrained(model=distillation.teacher.model), corpus)
+    recipe = finetuned(Pretrained(model=distillation.teacher.name), corpus)
     result = recipe.run(LocalRun(tmp_path / "run"))
     assert set(recipe.reports()) <= result.keys()
     (tmp_path / "exported").mkdir()

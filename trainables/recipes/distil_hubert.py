@@ -82,7 +82,7 @@ class DistilHubert(Recipe):
     unit_head: UnitHeads = Logits()
     """What p_s is computed by, and compared by (eq. 4; the released code names three types)."""
     clusters: Clusters = Clusters()
-    """Hidden units of a teacher that was trained on none."""
+    """Hidden units of a teacher that comes without its own."""
     regression: Annotated[float, Field(ge=0)] = 1.0
     """λ_reg (eq. 3)."""
     discrimination: Annotated[float, Field(ge=0)] = 1.0
@@ -169,9 +169,11 @@ class DistilHubert(Recipe):
             raise ValueError(f"`targets.layers` must have all that are needed, {needed}, but are {layers} instead.")
         return StatePreparation(teacher=self.teacher, split=self.split(split), layers=layers)
 
-    def units(self) -> ClusterPreparation:
-        """The teacher's hidden units."""
-        return ClusterPreparation(teacher=self.teacher, split=self.split("train"), clusters=self.clusters)
+    def units(self) -> Preparation:
+        """The teacher's hidden units: its own, or clusters of its states."""
+        return self.teacher.own_units() or ClusterPreparation(
+            teacher=self.teacher, split=self.split("train"), clusters=self.clusters
+        )
 
     @override
     def preparations(self) -> tuple[Preparation, ...]:

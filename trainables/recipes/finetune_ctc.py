@@ -215,7 +215,7 @@ class FineTuneCtc(Recipe):
         teacher = self.start.teacher
         return distilled_folder.product(
             self.start.student, kept / STUDENT, folder, architecture=teacher.architecture(),
-            standardised=teacher.standardised, teacher=teacher.model, name=str(self), language=corpus.language,
+            standardised=teacher.standardised, teacher=teacher.name, name=str(self), language=corpus.language,
             dataset=dataset, recipe=fields(self), method="HuBERT distillation",
             precision=self.optimisation.precision, choice=choice,
         )  # fmt: skip

@@ -12,10 +12,11 @@ from torch import nn
 from transformers import AutoModel, PretrainedConfig, PreTrainedModel
 from typing_extensions import override
 
-from trainables.config import Config, Location
+from trainables.config import Config, Folder, Location, Preparation, Where
 from trainables.sequences import Sequences
 from trainables.students.ctc import Pretrained, Regularisation, architecture
 from trainables.students.encoders import SpeechEncoder, speech_encoder
+from trainables.teachers.fairseq_file import FairseqConversion
 from trainables.weights import Sha256, fingerprint, locate
 
 NONE = Regularisation(attention=0, hidden=0, activation=0, projection=0, layers=0)
@@ -54,10 +55,23 @@ class _Encoder(Config, ABC):
 
     label: ClassVar[str] = ""
     """Words for a trial's name, where the teacher is not the usual one."""
-    model: Location
-    """Folder of the model, or its name on the hub."""
-    bin_sha256: Sha256 | None = None
-    """Digest of a trusted pytorch_model.bin, where there are no safetensors."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What it is called on cards and under tables."""
+
+    @property
+    @abstractmethod
+    def folder(self) -> Pretrained:
+        """The model with its weights, in a folder of transformers.
+
+        Raises ValueError when there is none.
+        """
+
+    def own_units(self) -> Preparation | None:
+        """What makes a folder with the hidden units that it was trained on; None where it comes without."""
+        return None
 
     @override
     def fingerprint(self) -> str:
@@ -66,11 +80,12 @@ class _Encoder(Config, ABC):
         Raises ValueError when there are none, or when the model is no speech encoder.
         """
         self.architecture()
-        return f"{fingerprint(self.model, self.bin_sha256)}{'' if self.standardised else '-as-is'}"
+        weights = fingerprint(self.folder.model, self.folder.bin_sha256)
+        return f"{weights}{'' if self.standardised else '-as-is'}"
 
     def architecture(self) -> PretrainedConfig:
         """The model's config."""
-        return architecture(self.model, {})
+        return architecture(self.folder.model, {})
 
     @property
     def standardised(self) -> bool:
@@ -79,7 +94,7 @@ class _Encoder(Config, ABC):
         Where there is none it does, as most; HuBERT base and WavLM base do not.
         """
         try:
-            found = json.loads((locate(self.model) / "preprocessor_config.json").read_text(encoding="utf-8"))
+            found = json.loads((locate(self.folder.model) / "preprocessor_config.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return True
         return bool(found.get("do_normalize", True))
@@ -87,7 +102,7 @@ class _Encoder(Config, ABC):
     def pretrained(self) -> PreTrainedModel:
         """The model with its weights, which students start from."""
         config = self.architecture()
-        return Pretrained(model=self.model, bin_sha256=self.bin_sha256).build(**NONE.overrides(config))
+        return self.folder.build(**NONE.overrides(config))
 
     def build(self, layers: Collection[int]) -> AudioTeacher:
         """The teacher of these layers, frozen.
@@ -115,7 +130,26 @@ class _Encoder(Config, ABC):
         """The model that teaches."""
 
 
-class SpeechModel(_Encoder):
+class _Folder(_Encoder, ABC):
+    """An encoder in a folder of transformers."""
+
+    model: Location
+    """Folder of the model, or its name on the hub."""
+    bin_sha256: Sha256 | None = None
+    """Digest of a trusted pytorch_model.bin, where there are no safetensors."""
+
+    @property
+    @override
+    def name(self) -> str:
+        return self.model
+
+    @property
+    @override
+    def folder(self) -> Pretrained:
+        return Pretrained(model=self.model, bin_sha256=self.bin_sha256)
+
+
+class SpeechModel(_Folder):
     """A pretrained encoder (§4.1: HuBERT base)."""
 
     kind: Literal["speech_model"] = "speech_model"
@@ -125,7 +159,40 @@ class SpeechModel(_Encoder):
         return self.pretrained()
 
 
-class RandomSpeechModel(_Encoder):
+class HubertFromFairseq(_Encoder):
+    """HuBERT from fairseq's own file, which has its hidden units: the paper's teacher (`hubert_base_ls960.pt`)."""
+
+    kind: Literal["hubert_from_fairseq"] = "hubert_from_fairseq"
+    file: Folder
+    """Path of the .pt file."""
+    sha256: Annotated[Sha256 | None, Where()] = None
+    """Digest of that file, from somebody whom you trust; without it the file is not opened."""
+
+    @property
+    @override
+    def name(self) -> str:
+        return self.file
+
+    @override
+    def fingerprint(self) -> str:
+        """Digest of the file. Raises ValueError when it is not `sha256`."""
+        return self.own_units().fingerprint()
+
+    @property
+    @override
+    def folder(self) -> Pretrained:
+        return Pretrained(model=str(self.own_units().build()))
+
+    @override
+    def own_units(self) -> FairseqConversion:
+        return FairseqConversion(file=self.file, sha256=self.sha256)
+
+    @override
+    def _model(self) -> PreTrainedModel:
+        return self.pretrained()
+
+
+class RandomSpeechModel(_Folder):
     """The control of what a teacher knows: the same architecture with random weights, as frozen.
 
     What of a student is initialised from its teacher is still the pretrained model's: only what is taught differs.
@@ -145,7 +212,7 @@ class RandomSpeechModel(_Encoder):
             )
 
 
-SpeechTeacher = Annotated[SpeechModel | RandomSpeechModel, Field(discriminator="kind")]
+SpeechTeacher = Annotated[SpeechModel | HubertFromFairseq | RandomSpeechModel, Field(discriminator="kind")]
 
 
 def check_layers(layers: Collection[int], depth: int) -> None:
