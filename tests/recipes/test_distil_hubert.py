@@ -29,6 +29,7 @@ from trainables.students.ctc import Pretrained, Regularisation
 from trainables.students.distilled import DeepThin, FilterBanks, ShallowWide, TeachersFrontEnd
 from trainables.teachers.clusters import Clusters
 from trainables.teachers.fairseq_file import FairseqConversion
+from trainables.teachers.heard import AnotherClip
 from trainables.teachers.speech import HubertFromFairseq, RandomSpeechModel, SpeechModel
 
 THIN = {"width": 16, "feed_forward": 24, "layers": 2, "heads": 2, "position_kernel": 8, "position_groups": 2}
@@ -205,6 +206,7 @@ def test_each_front_end_and_control_trains(distillation: DistilHubert, tmp_path:
     random = RandomSpeechModel(model=distillation.teacher.name)
     variants: list[dict[str, object]] = [
         {}, {"teacher": random.model_dump()}, {"layers": "sum"}, {"by": "utterance"},
+        {"hears": AnotherClip().model_dump()},
         *({"unit_head": head.model_dump()} for head in (Logits(temperature=0.1), CosineToLabels(), HardLabels())),
     ]  # fmt: skip
     results = [
@@ -212,6 +214,20 @@ def test_each_front_end_and_control_trains(distillation: DistilHubert, tmp_path:
         for i, fields in enumerate(variants)
     ]
     assert len(set(results)) == len(variants)
+
+
+def test_another_clips_states_are_the_same_online_and_cached(distillation: DistilHubert) -> None:
+    shuffled = changed(distillation, hears=AnotherClip().model_dump())
+    own, other = (first_batch(recipe, 0).sources["teacher"] for recipe in (distillation, shuffled))
+    assert torch.equal(own.lengths, other.lengths)
+    assert not torch.allclose(own.values, other.values, atol=0.1)
+    online = changed(shuffled, targets=Online().model_dump(), crop=0.5)
+    batch = first_batch(online, 0)
+    found = online.task().targets(batch)
+    student = online.task().student.states(batch.audio, None, (1,))[1]
+    assert torch.equal(found.layers[1].lengths, student.lengths)
+    assert "another clip's states" in str(shuffled)
+    assert distillation.signature() != shuffled.signature()
 
 
 def test_what_cannot_be_is_refused(distillation: DistilHubert) -> None:

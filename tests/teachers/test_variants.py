@@ -164,5 +164,5 @@ def test_who_gets_whose_is_a_function_of_the_seed_and_not_of_the_batch(bert):
 
 
 def test_one_utterance_cannot_be_shuffled():
-    with pytest.raises(ValueError, match=r"^Transcripts must be at least 2 to be shuffled, but are 1 instead\.$"):
+    with pytest.raises(ValueError, match=r"^Utterances must be at least 2 to be shuffled, but are 1 instead\.$"):
         ShuffledFeatures.of(own, 1, seed=1)

@@ -5,6 +5,7 @@ A teacher's hidden states are one too, read from a cache or computed at each cal
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -28,6 +29,17 @@ class Tokens:
     def __call__(self, indices: Indices) -> Sequences:
         """Token indices (batch, characters), int64."""
         return Sequences.stack([np.array(self.vocabulary.encode(self.texts[i]), np.int64) for i in indices])
+
+
+@dataclass(frozen=True)
+class Waveforms:
+    """The clips themselves, for a source that gives an utterance another one's."""
+
+    split: PreparedSplit
+
+    def __call__(self, indices: Indices) -> Sequences:
+        """Waveforms (batch, samples) at 16 kHz, float32 in [-1, 1]."""
+        return Sequences.stack([self.split.audio(int(i)).astype(np.float32) / 32768 for i in indices])
 
 
 class Labels:

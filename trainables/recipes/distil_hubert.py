@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from trainables.batch import Batch
-from trainables.config import Config, Preparation, Where
+from trainables.config import Config, Preparation, Since, Where
 from trainables.corpora.audio import SAMPLE_RATE
 from trainables.corpora.batching import Batching, ByCount, Loader
 from trainables.corpora.corpus import Corpus
 from trainables.corpora.prepared import PreparedSplit, SplitPreparation
-from trainables.corpora.sources import FeatureSource
+from trainables.corpora.sources import FeatureSource, Waveforms
 from trainables.losses import hidden_units as losses
 from trainables.losses.prediction_heads import Heads, LayerHeads, LayerToLayer
 from trainables.losses.unit_heads import Logits, UnitHeads
@@ -43,6 +43,7 @@ from trainables.students.moments import FilterBankMoments, moments
 from trainables.task import Losses, Task
 from trainables.teachers.clusters import ClusterPreparation, Clusters
 from trainables.teachers.features import CachedFeatures
+from trainables.teachers.heard import HEARD, Hears, OwnClip, heard
 from trainables.teachers.hidden_units import HiddenUnits
 from trainables.teachers.speech import AudioTeacher, SpeechTeacher, TeacherStates, check_layers
 from trainables.teachers.states import StatePreparation, parted
@@ -77,6 +78,8 @@ class DistilHubert(Recipe):
     corpus: Corpus
     """Speech in `train`, and in `valid` to see how near the student comes; transcripts are not read."""
     teacher: SpeechTeacher
+    hears: Annotated[Hears, Since()] = OwnClip()
+    """What the teacher hears; another clip than the student is a control of what it says."""
     student: DistilledStudent = DeepThin()
     heads: Heads = LayerToLayer()
     unit_head: UnitHeads = Logits()
@@ -128,7 +131,7 @@ class DistilHubert(Recipe):
         if not self.distils:
             return f"{self.corpus}, {self.student} undistilled, seed {self.seed}"
         front = f", front-end {self.front_end_steps} steps" if self.front_end_steps else ""
-        label = f", {self.teacher.label}" if self.teacher.label else ""
+        label = "".join(f", {words}" for words in (self.teacher.label, self.hears.label) if words)
         weights = f"λ = {self.regression:g}, {self.discrimination:g}"
         return f"{self.corpus}, {self.student} distilled, {weights}{front}{label}, seed {self.seed}"
 
@@ -273,7 +276,9 @@ class DistilHubert(Recipe):
         split = PreparedSplit(self.split(name).build())
         sources: dict[str, FeatureSource] = {}
         if self.targets.kind == "cached":
-            sources["teacher"] = CachedFeatures(self.cached(name).build())
+            sources["teacher"] = self.hears.source(CachedFeatures(self.cached(name).build()), len(split))
+        elif self.hears.kind == "another_clip":
+            sources[HEARD] = self.hears.source(Waveforms(split), len(split))
         return Loader(split, sources, crop=int(self.crop * SAMPLE_RATE) if self.crop else None)
 
     def _evaluation(self, loader: Loader, world: World) -> Iterator[Batch]:
@@ -322,7 +327,7 @@ class DistilHubertTask(Task):
     def targets(self, batch: Batch) -> TeacherStates:
         """The teacher's states, from the cache that the batch brings or from the teacher itself."""
         if self.teacher is not None:
-            return self.teacher(batch.audio)
+            return self.teacher(heard(batch))
         return parted(batch.sources["teacher"], self.recipe.cached("train").layers)
 
     def front_end_distance(self, batch: Batch, targets: TeacherStates) -> Float[Tensor, " batch"]:

@@ -131,7 +131,7 @@ class CachedFeatures:
 
 @dataclass(frozen=True)
 class ShuffledFeatures:
-    """A feature source that gives each utterance what another one's transcript has."""
+    """A feature source that gives each utterance what another one has."""
 
     features: FeatureSource
     others: Indices
@@ -144,7 +144,7 @@ class ShuffledFeatures:
         Raises ValueError when there is but one utterance.
         """
         if utterances < 2:
-            raise ValueError(f"Transcripts must be at least 2 to be shuffled, but are {utterances} instead.")
+            raise ValueError(f"Utterances must be at least 2 to be shuffled, but are {utterances} instead.")
         cycle = np.random.default_rng(seed).permutation(utterances)
         others = np.empty_like(cycle)
         others[cycle] = np.roll(cycle, 1)
