@@ -25,12 +25,13 @@ from trainables.corpora.subsets import Subset
 from trainables.corpora.text import LettersAndApostrophes
 from trainables.losses.prediction_heads import LayerToLayer, OnLast
 from trainables.optimisation import Linear, Optimisation, TriStage
-from trainables.recipes.distil_hubert import Cached, DistilHubert
+from trainables.recipes.distil_hubert import DistilHubert
 from trainables.recipes.finetune_ctc import FineTuneCtc
 from trainables.students.ctc import Regularisation
 from trainables.students.distilled import DeepThin, FilterBanks, ShallowWide
 from trainables.teachers.clusters import Clusters
-from trainables.teachers.speech import SpeechModel
+from trainables.teachers.speech import HubertFromFairseq, SpeechModel
+from trainables.teachers.states import Cached
 
 PUBLISHED = Path(__file__).parent / "published"
 WEIGHTS = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0))
@@ -60,7 +61,10 @@ class Options(StudyOptions):
     data: Path | None = None
     """Folder with `LibriSpeech` and `librispeech_finetuning`, Libri-light's limited sets."""
     teacher: str | None = None
-    """Speech encoder, folder or hub name, of the wav2vec family or Whisper; its hidden units are clusters."""
+    """fairseq's HuBERT as a .pt file, with its own hidden units; or a speech encoder of the wav2vec family or Whisper,
+    a folder or a hub name, whose hidden units are clusters."""
+    teacher_sha256: str | None = None
+    """Digest of the .pt file, or of the teacher's pytorch_model.bin where there are no safetensors, that you trust."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,12 @@ class Student:
     fields: dict[str, Any]
     """Fields of the distillation."""
 
-    def row(self, group: str = "") -> Row:
+    @property
+    def distilled(self) -> bool:
+        """Whether there is a loss to distil it with."""
+        return bool(self.fields["regression"] or self.fields["discrimination"])
+
+    def row(self) -> Row:
         """The trials that fine-tune it."""
         front = self.fields["student"]["front_end"]["kind"]
         where = {
@@ -81,7 +90,7 @@ class Student:
         }  # fmt: skip
         if front == "filter_banks":
             where["start.front_end_steps"] = self.fields["front_end_steps"]
-        return Row(self.name, self.heading, where, group=group)
+        return Row(self.name, self.heading, where)
 
 
 @dataclass(frozen=True)
@@ -111,11 +120,12 @@ def study(options: Options) -> tuple[Sweep, Layout]:
     start = base.start
     assert isinstance(start, DistilHubert)
     rows = {table: students(start, table, options.preset) for table in options.tables}
-    wanted = {student.name: student.fields for found in rows.values() for student in found}
+    # By their fields: a student may be in several tables, under another name.
+    different = {str(student.fields): student for found in rows.values() for student in found}
     recipes = []
     for seed in options.seeds:
-        for fields in {str(fields): fields for fields in wanted.values()}.values():
-            changed = start.model_dump() | fields | {"seed": seed}
+        for student in different.values():
+            changed = start.model_dump() | student.fields | {"seed": seed}
             for amount in amounts:
                 axes = {"start": [changed], "seed": [seed], **{path: [value] for path, value in amount.fields.items()}}
                 recipes += grid(base, axes)
@@ -128,9 +138,8 @@ def study(options: Options) -> tuple[Sweep, Layout]:
         metric=judged,
     )
     tables = [table(name, found, amounts, base, options) for name, found in rows.items()]
-    if any(student["regression"] or student["discrimination"] for student in wanted.values()):
-        different = {student.name: student for found in rows.values() for student in found}
-        tables.append(nearness(list(different.values()), amounts[0], base))
+    if distilled := [student for student in different.values() if student.distilled]:
+        tables.append(nearness(distilled, amounts[0], base))
     return sweep, Layout(tables, [Curves("curves", tables[0].name, judged, f"validation {base.selection.upper()} (%)")])
 
 
@@ -193,7 +202,7 @@ def paper(options: Options) -> tuple[FineTuneCtc, list[Amount]]:
     """§4.1, with what only the released code or fairseq's recipes say."""
     root = str(options.data)
     books = LibriSpeech(root=root, train=ALL_OF_IT, valid="dev-clean", tests=())
-    teacher = SpeechModel(model=options.teacher or "facebook/hubert-base-ls960")
+    teacher = listener(options, "facebook/hubert-base-ls960")
     hour, ten = (LibriLight(root=root, limited=root, amount=amount) for amount in ("1h", "10h"))
     base = FineTuneCtc(
         corpus=hour, start=DistilHubert(corpus=books, teacher=teacher), normaliser=LettersAndApostrophes()
@@ -209,6 +218,14 @@ def paper(options: Options) -> tuple[FineTuneCtc, list[Amount]]:
     ]
 
 
+def listener(options: Options, default: str) -> SpeechModel | HubertFromFairseq:
+    """The teacher that is asked for, or else `default`."""
+    name = options.teacher or default
+    if name.endswith(".pt"):
+        return HubertFromFairseq(file=name, sha256=options.teacher_sha256)
+    return SpeechModel(model=name, bin_sha256=options.teacher_sha256)
+
+
 def _fields(corpus: LibriSpeech | LibriLight, optimisation: Optimisation) -> dict[str, Any]:
     return {"corpus": corpus.model_dump(), "optimisation": optimisation.model_dump()}
 
@@ -219,7 +236,7 @@ def mini(options: Options) -> tuple[FineTuneCtc, list[Amount]]:
     corpus = CommonVoice(root=str(options.data or small.corpus), language="ro")
     start = DistilHubert(
         corpus=corpus,
-        teacher=SpeechModel(model=options.teacher or str(small.student)),
+        teacher=listener(options, str(small.student)),
         student=DeepThin(width=256, feed_forward=512, layers=4, heads=4),
         heads=LayerToLayer(),
         clusters=Clusters(count=100, dimensions=64, frames=20_000),
@@ -275,18 +292,17 @@ def table(
         base.corpus.release(),
         compared="rows",
         baseline="dt_00" if number == "2" else found[0].name,
-        reasons=["Decoding is greedy; the paper's is with a 4-gram."] if paper else [],
+        reasons=_reasons(base) if paper else [],
         notes=_notes(base, options),
     )
 
 
 def nearness(found: Sequence[Student], amount: Amount, base: FineTuneCtc) -> Table:
-    """How near each student came to its teacher, which all trials that fine-tune it tell."""
-    distilled = [s for s in found if s.fields["regression"] or s.fields["discrimination"]]
+    """How near each distilled student came to its teacher, which all trials that fine-tune it tell."""
     return Table(
         "near",
         "How near students come to their teacher before fine-tuning",
-        [student.row() for student in distilled],
+        [student.row() for student in found],
         [Column(near.metric, near.title, amount.where, value=near) for near in NEAR],
         NEAR[0],
         data=base.corpus.release(),
@@ -295,12 +311,23 @@ def nearness(found: Sequence[Student], amount: Amount, base: FineTuneCtc) -> Tab
     )
 
 
+def _reasons(base: FineTuneCtc) -> list[str]:
+    """Why the paper's preset is not comparable with the paper."""
+    start = base.start
+    assert isinstance(start, DistilHubert)
+    reasons = ["Decoding is greedy; the paper's is with a 4-gram."]
+    if start.teacher.own_units() is None:
+        reasons.append("Hidden units are clusters of the teacher's last states; the paper's are HuBERT's own.")
+    return reasons
+
+
 def _notes(base: FineTuneCtc, options: Options) -> list[str]:
     start = base.start
     assert isinstance(start, DistilHubert)
+    units = "its own" if start.teacher.own_units() else f"{start.clusters.count} clusters of its last states"
     notes = [
-        f"Teacher {Path(start.teacher.name).name}, whose hidden units are {start.clusters.count} clusters of its last "
-        "states; λ stands as λ_reg, λ_disc, and 0, 0 is not distilled.",
+        f"Teacher {Path(start.teacher.name).name}, whose hidden units are {units}; λ stands as λ_reg, λ_disc, and 0, 0 "
+        "is not distilled."
     ]
     if options.preset == "mini":
         notes.append("The miniature's speakers are in several splits, and its teacher has learned from transcripts.")

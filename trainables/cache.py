@@ -1,12 +1,14 @@
 """Folders that are made once and then only read: where they live, and how they appear whole or not at all."""
 
 import hashlib
+import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -77,3 +79,23 @@ def write_atomically(path: Path, text: str) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def seal(folder: Path, identity: Mapping[str, Any], **facts: Any) -> None:
+    """Write the manifest of a folder that is being built, which is the last thing to be done: what made it, `facts`
+    about it, and the digests of all its files."""
+    manifest = {
+        "identity": identity, **facts, "sha256": {path.name: sha256_of(path) for path in sorted(folder.iterdir())},
+    }  # fmt: skip
+    write_atomically(folder / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False))
+
+
+def check_sealed(folder: Path) -> None:
+    """Raises ValueError when a file of a folder is not what it was when `seal` saw it."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    for name, expected in manifest["sha256"].items():
+        if (found := sha256_of(folder / name)) != expected:
+            raise ValueError(
+                f"{folder / name} must have SHA-256 {expected}, but has {found} instead; "
+                "delete its folder to prepare it again."
+            )

@@ -6,17 +6,14 @@ Importing this module makes `AutoModelForCTC`, and so `pipeline("automatic-speec
 from math import prod
 from typing import Any
 
-import torch
 from pydantic import TypeAdapter
-from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCTC, PretrainedConfig, PreTrainedModel
-from transformers.modeling_outputs import CausalLMOutput
+from torch import nn
+from transformers import AutoConfig, AutoModelForCTC, PretrainedConfig
 
-from trainables.sequences import Sequences
-from trainables.students.ctc import Regularisation
+from trainables.students.ctc import NO_DROPOUT
 from trainables.students.distilled import DistilledStudent
+from trainables.waveforms_for_ctc import WaveformsForCTC
 
-NO_DROPOUT = Regularisation(attention=0, hidden=0, activation=0, projection=0, layers=0)
 ADAPTER: TypeAdapter[DistilledStudent] = TypeAdapter(DistilledStudent)
 
 
@@ -56,13 +53,11 @@ class DistilledCTCConfig(PretrainedConfig):
         return prod(self.conv_stride or ())
 
 
-class DistilledForCTC(PreTrainedModel):
-    """Waveforms at 16 kHz in, logits out: all features are taken inside, over the clip alone."""
+class DistilledForCTC(WaveformsForCTC):
+    """A distilled student with a CTC head."""
 
     config_class = DistilledCTCConfig
     base_model_prefix = "distilled"
-    main_input_name = "input_values"
-    _supports_sdpa = True
 
     def __init__(self, config: DistilledCTCConfig) -> None:
         super().__init__(config)
@@ -73,14 +68,6 @@ class DistilledForCTC(PreTrainedModel):
         )
         self.lm_head = nn.Linear(self.distilled.width, config.vocab_size)
         self.post_init()
-
-    def forward(self, input_values: Tensor, attention_mask: Tensor | None = None) -> CausalLMOutput:
-        """Logits (batch, frames, vocabulary) of waveforms (batch, samples); the mask is 1 on the samples of each."""
-        batch, samples = input_values.shape
-        whole = torch.full((batch,), samples, device=input_values.device)
-        lengths = whole if attention_mask is None else attention_mask.sum(dim=1)
-        hidden = self.distilled(Sequences(input_values, lengths), None)
-        return CausalLMOutput(logits=self.lm_head(hidden.values))
 
 
 AutoConfig.register(DistilledCTCConfig.model_type, DistilledCTCConfig)

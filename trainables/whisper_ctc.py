@@ -5,15 +5,13 @@ Importing this module makes `AutoModelForCTC`, and so `pipeline("automatic-speec
 
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCTC, PretrainedConfig, PreTrainedModel, WhisperConfig
-from transformers.modeling_outputs import CausalLMOutput
+from torch import nn
+from transformers import AutoConfig, AutoModelForCTC, PretrainedConfig, WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from trainables.corpora.filters import FRAME
-from trainables.sequences import Sequences
 from trainables.students.encoders import WhisperFrames
+from trainables.waveforms_for_ctc import WaveformsForCTC
 
 KEPT = (
     "d_model", "encoder_layers", "encoder_attention_heads", "encoder_ffn_dim", "encoder_layerdrop", "num_mel_bins",
@@ -40,27 +38,17 @@ class WhisperCTCConfig(WhisperConfig):
         return FRAME
 
 
-class WhisperForCTC(PreTrainedModel):
-    """Waveforms at 16 kHz in, logits out: the log-mel features are taken inside, over the clip alone."""
+class WhisperForCTC(WaveformsForCTC):
+    """Whisper's encoder with a CTC head, which takes its log-mel features itself."""
 
     config_class = WhisperCTCConfig
     base_model_prefix = "whisper"
-    main_input_name = "input_values"
-    _supports_sdpa = True
 
     def __init__(self, config: WhisperCTCConfig) -> None:
         super().__init__(config)
         self.whisper = WhisperFrames(WhisperEncoder(config))
         self.lm_head = nn.Linear(config.d_model, config.vocab_size)
         self.post_init()
-
-    def forward(self, input_values: Tensor, attention_mask: Tensor | None = None) -> CausalLMOutput:
-        """Logits (batch, frames, vocabulary) of waveforms (batch, samples); the mask is 1 on the samples of each."""
-        batch, samples = input_values.shape
-        whole = torch.full((batch,), samples, device=input_values.device)
-        lengths = whole if attention_mask is None else attention_mask.sum(dim=1)
-        hidden = self.whisper(Sequences(input_values, lengths), None)
-        return CausalLMOutput(logits=self.lm_head(hidden.values))
 
 
 AutoConfig.register(WhisperCTCConfig.model_type, WhisperCTCConfig)

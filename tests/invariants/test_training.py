@@ -13,6 +13,7 @@ import pytest
 import torch
 from pyarrow import parquet
 
+from tests.interrupted import Interrupted, InterruptedRun
 from trainables import testing
 from trainables.corpora.batching import ByCount, Loader, TimeMasking
 from trainables.corpora.prepared import PreparedSplit
@@ -29,23 +30,6 @@ from trainables.teachers.language_model import LanguageModel, RandomLanguageMode
 from trainables.teachers.variants import TrainedAlong
 from trainables.testing import OnlineFeatures
 from trainables.training import NonFiniteLoss, World
-
-
-class Interrupted(Exception):
-    pass
-
-
-class InterruptedRun(LocalRun):
-    """Dies right after a checkpoint."""
-
-    def __init__(self, folder: Path, at: int) -> None:
-        super().__init__(folder)
-        self.at = at
-
-    def report(self, metrics: Mapping[str, float], *, step: int, checkpoint: Path | None = None) -> None:
-        super().report(metrics, step=step, checkpoint=checkpoint)
-        if step == self.at:
-            raise Interrupted
 
 
 def final_weights(run: LocalRun) -> dict[str, torch.Tensor]:

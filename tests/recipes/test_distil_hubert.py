@@ -2,7 +2,8 @@
 
 import argparse
 import json
-from collections.abc import Mapping
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.fairseq import SETTINGS, fairseqs, saved
+from tests.interrupted import Interrupted, InterruptedRun
 from trainables import testing
 from trainables.__main__ import main
 from trainables.batch import Batch
@@ -21,8 +23,9 @@ from trainables.corpora.common_voice import CommonVoice
 from trainables.losses.prediction_heads import LayerToLayer, OnLast
 from trainables.losses.unit_heads import CosineToLabels, HardLabels, Logits
 from trainables.optimisation import Linear, Optimisation, TriStage
-from trainables.recipes.distil_hubert import Cached, DistilHubert, Online
-from trainables.recipes.finetune_ctc import FineTuneCtc
+from trainables.recipes import probe
+from trainables.recipes.distil_hubert import DistilHubert
+from trainables.recipes.finetune_ctc import FineTuneCtc, FineTuneTask
 from trainables.recipes.recipe import Recipe, with_needs
 from trainables.run import LocalRun
 from trainables.students.ctc import Pretrained, Regularisation
@@ -31,6 +34,7 @@ from trainables.teachers.clusters import Clusters
 from trainables.teachers.fairseq_file import FairseqConversion
 from trainables.teachers.heard import AnotherClip
 from trainables.teachers.speech import HubertFromFairseq, RandomSpeechModel, SpeechModel
+from trainables.teachers.states import Cached, Online
 
 THIN = {"width": 16, "feed_forward": 24, "layers": 2, "heads": 2, "position_kernel": 8, "position_groups": 2}
 SHORT = Optimisation(
@@ -78,23 +82,6 @@ def finetuned(start: DistilHubert | Pretrained, corpus: CommonVoice) -> FineTune
             steps=8, warmup=2, schedule=TriStage(), learning_rate=2e-3, evaluate_every=4, precision="float32"
         ),
     )
-
-
-class Interrupted(Exception):
-    pass
-
-
-class InterruptedRun(LocalRun):
-    """Dies right after a checkpoint."""
-
-    def __init__(self, folder: Path, at: int) -> None:
-        super().__init__(folder)
-        self.at = at
-
-    def report(self, metrics: Mapping[str, float], *, step: int, checkpoint: Path | None = None) -> None:
-        super().report(metrics, step=step, checkpoint=checkpoint)
-        if step == self.at:
-            raise Interrupted
 
 
 def kept(folder: Path) -> dict[str, Tensor]:
@@ -145,7 +132,11 @@ def test_the_loss_is_the_weighted_sum(distillation: DistilHubert, regression: fl
     recipe = changed(distillation, regression=regression, discrimination=discrimination)
     task, batch = recipe.task(), first_batch(recipe, 0)
     losses = task(batch)
-    expected = regression * losses.terms["regression"] + discrimination * losses.terms["discrimination"]
+    of_regression, of_discrimination = {"l1", "log_sigmoid", "cosine"}, {"discrimination"}
+    wanted = (of_regression if regression else set[str]()) | (of_discrimination if discrimination else set[str]())
+    assert set(losses.terms) == wanted  # what has no weight is not computed
+    terms = dict.fromkeys(("l1", "log_sigmoid", "discrimination"), torch.zeros(())) | losses.terms
+    expected = regression * (terms["l1"] + terms["log_sigmoid"]) + discrimination * terms["discrimination"]
     torch.testing.assert_close(losses.total, expected)
     losses.total.backward()
     reached = {name for name, weight in task.named_parameters() if weight.grad is not None and weight.grad.any()}
@@ -224,7 +215,7 @@ def test_another_clips_states_are_the_same_online_and_cached(distillation: Disti
     online = changed(shuffled, targets=Online().model_dump(), crop=0.5)
     batch = first_batch(online, 0)
     found = online.task().targets(batch)
-    student = online.task().student.states(batch.audio, None, (1,))[1]
+    student = online.task().student.states(batch.audio, (1,))[1]
     assert torch.equal(found.layers[1].lengths, student.lengths)
     assert "another clip's states" in str(shuffled)
     assert distillation.signature() != shuffled.signature()
@@ -303,6 +294,54 @@ def test_probes_need_nothing_prepared(distillation: DistilHubert) -> None:
         found = recipe.probe()
         assert found["seconds"] > 0
         assert found["parameters"] > 1_000
+
+
+def test_a_probe_of_filter_banks_prepares_nothing(
+    distillation: DistilHubert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("L2S_CACHE", str(tmp_path / "cache"))
+    corpus = distillation.corpus
+    assert isinstance(corpus, CommonVoice)
+    banks = distillation.student.model_copy(update={"front_end": FilterBanks()})
+    recipe = changed(distillation, student=banks.model_dump(), front_end_steps=4)
+    for probed in (recipe, finetuned(recipe, corpus)):
+        assert probed.probe()["seconds"] > 0
+    assert not (tmp_path / "cache").exists()
+
+
+def test_no_step_reads_what_the_teacher_is(distillation: DistilHubert, tmp_path: Path) -> None:
+    shutil.copytree(distillation.teacher.name, tmp_path / "teacher")
+    recipe = changed(distillation, teacher=SpeechModel(model=str(tmp_path / "teacher")).model_dump())
+    task, batch = recipe.task(), first_batch(recipe, 0)
+    shutil.rmtree(tmp_path / "teacher")
+    assert task(batch).total > 0
+    assert task.evaluate(iter([batch]))["loss"] > 0
+
+
+def test_filter_banks_learn_in_fine_tuning_and_convolutions_over_waveforms_do_not(distillation: DistilHubert) -> None:
+    corpus = distillation.corpus
+    assert isinstance(corpus, CommonVoice)
+    banks = distillation.student.model_copy(update={"front_end": FilterBanks()})
+    for start, learning in ((distillation, False), (changed(distillation, student=banks.model_dump()), True)):
+        recipe = finetuned(changed(start, regression=0, discrimination=0), corpus)
+        model, _ = recipe._start(LocalRun(Path("unused")), probe.VOCABULARY)
+        convolutions = [weight for module in model.encoder.convolutions for weight in module.parameters()]
+        assert all(weight.requires_grad is learning for weight in convolutions)
+
+
+def test_while_the_head_alone_learns_nothing_else_has_a_gradient(distillation: DistilHubert) -> None:
+    corpus = distillation.corpus
+    assert isinstance(corpus, CommonVoice)
+    model, _ = finetuned(changed(distillation, regression=0, discrimination=0), corpus)._start(
+        LocalRun(Path("unused")), probe.VOCABULARY
+    )
+    task = FineTuneTask(model, probe.VOCABULARY, 2)
+    (batch,) = probe.noise(ByCount(utterances=3), longest=1.0, shares=1)
+    for step, whole in ((1, False), (2, True)):
+        task.zero_grad()
+        task(replace(batch, step=step)).total.backward()
+        assert model.head.weight.grad is not None
+        assert any(weight.grad is not None for weight in model.encoder.parameters()) is whole
 
 
 def test_trials_of_different_structures_can_share_a_cache(distillation: DistilHubert) -> None:

@@ -98,7 +98,7 @@ def test_without_the_layer_norm_there_is_one_part_less() -> None:
 def test_the_states_of_copied_layers_are_the_teachers(teachers: dict[str, Any], family: str) -> None:
     teacher = speech_encoder(teachers[family], standardised=False)
     student, audio = build(ShallowWide(layers=1), teachers[family]), clips(9_000, 16_000)
-    expected, found = teacher.states(audio, None, (0, 1)), student.states(audio, None, (0, 1))
+    expected, found = teacher.states(audio, (0, 1)), student.states(audio, (0, 1))
     for layer in (0,) if student.pre_norm else (0, 1):  # of a pre-norm student the last layer goes through the norm
         torch.testing.assert_close(found[layer].values, expected[layer].values, atol=1e-5, rtol=1e-5)
     theirs, ours = teacher.layers[0].state_dict(), student.layers[0].state_dict()
@@ -110,7 +110,7 @@ def test_all_of_the_teacher_is_the_teacher(teachers: dict[str, Any]) -> None:
     for standardised in (False, True):
         teacher = speech_encoder(deepcopy(teachers["hubert-base"]), standardised=standardised)
         student = build(ShallowWide(layers=2), teachers["hubert-base"], standardised=standardised)
-        expected, found = teacher.states(audio, None, (1, 2)), student.states(audio, None, (1, 2))
+        expected, found = teacher.states(audio, (1, 2)), student.states(audio, (1, 2))
         for layer in (1, 2):
             torch.testing.assert_close(found[layer].values, expected[layer].values, atol=1e-5, rtol=1e-5)
 
@@ -130,7 +130,7 @@ def test_without_a_part_of_the_teacher_the_states_are_others(teachers: dict[str,
         teachers["hubert-base"].feature_projection.layer_norm.weight.mul_(1.3)
     teacher = speech_encoder(teachers["hubert-base"], standardised=False)
     student, audio = build(ShallowWide(layers=2, **changes), teachers["hubert-base"]), clips(9_000)
-    found, expected = (encoder.states(audio, None, (2,))[2].values for encoder in (student, teacher))
+    found, expected = (encoder.states(audio, (2,))[2].values for encoder in (student, teacher))
     assert (found - expected).abs().max() > 1e-3
 
 
@@ -166,7 +166,7 @@ def test_a_thin_student_behind_whispers_stem(teachers: dict[str, Any]) -> None:
     assert torch.equal(stem.conv1.weight, teacher.conv1.weight)
     assert torch.equal(stem.positions.weight, teacher.embed_positions.weight)
     with torch.no_grad():
-        expected = speech_encoder(teachers["whisper"]).states(audio, None, (0,))[0].values
+        expected = speech_encoder(teachers["whisper"]).states(audio, (0,))[0].values
         torch.testing.assert_close(stem(audio).values, Sequences(stem.projection(expected), stem(audio).lengths)
                                    .zero_padded().values)  # fmt: skip
     assert stem.conv1.weight is not teacher.conv1.weight
@@ -175,8 +175,8 @@ def test_a_thin_student_behind_whispers_stem(teachers: dict[str, Any]) -> None:
 def test_a_shallow_student_of_whisper(teachers: dict[str, Any]) -> None:
     teacher, audio = teachers["whisper"].get_encoder(), clips(9_000, 16_000)
     student = build(ShallowWide(layers=1), teachers["whisper"])
-    states = student.states(audio, None, (0, 1))
-    expected = speech_encoder(teachers["whisper"]).states(audio, None, (0,))
+    states = student.states(audio, (0, 1))
+    expected = speech_encoder(teachers["whisper"]).states(audio, (0,))
     torch.testing.assert_close(states[0].values, expected[0].values)
     assert torch.equal(student.layers[0].fc1.weight, teacher.layers[0].fc1.weight)
     banks = build(ShallowWide(layers=1, front_end=FilterBanks()), teachers["whisper"])
@@ -206,8 +206,8 @@ def test_a_clip_alone_is_what_it_is_beside_longer_ones(teachers: dict[str, Any],
     encoder = build(student, teachers[family], moments=torch.tensor([[8.0], [4.0]]).repeat(1, 80))
     both, last = clips(9_123, 20_000), len(encoder.layers)
     alone = Sequences(both.values[:1, :9_123], both.lengths[:1])
-    together = encoder.states(both, None, range(last + 1))
-    for layer, expected in encoder.states(alone, None, range(last + 1)).items():
+    together = encoder.states(both, range(last + 1))
+    for layer, expected in encoder.states(alone, range(last + 1)).items():
         length = int(expected.lengths)
         assert int(together[layer].lengths[0]) == length
         torch.testing.assert_close(

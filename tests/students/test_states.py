@@ -27,7 +27,7 @@ def clips(*seconds):
 @torch.no_grad()
 def test_states_are_the_layers_inputs_and_outputs(encoder):
     audio, last = clips(0.8), len(encoder.layers)
-    states = encoder.states(audio, None, range(last + 1))
+    states = encoder.states(audio, range(last + 1))
     seen = []
     encoder.layers[0].register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
     encoder.layers[1].register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
@@ -43,8 +43,8 @@ def test_states_are_the_layers_inputs_and_outputs(encoder):
 def test_a_clip_alone_has_the_states_it_has_beside_a_longer_one(encoder):
     both = clips(0.5, 1.1)
     alone = Sequences(both.values[:1, : int(both.lengths[0])], both.lengths[:1])
-    for number, states in encoder.states(alone, None, (0, 1, 2)).items():
-        beside = encoder.states(both, None, (number,))[number]
+    for number, states in encoder.states(alone, (0, 1, 2)).items():
+        beside = encoder.states(both, (number,))[number]
         frames = int(states.lengths)
         assert int(beside.lengths[0]) == frames
         torch.testing.assert_close(beside.values[0, :frames], states.values[0, :frames], atol=1e-5, rtol=1e-4)
@@ -52,6 +52,6 @@ def test_a_clip_alone_has_the_states_it_has_beside_a_longer_one(encoder):
 
 
 def test_nothing_is_kept_that_was_not_asked_for(encoder):
-    assert list(encoder.states(clips(0.5), None, (1,))) == [1]
+    assert list(encoder.states(clips(0.5), (1,))) == [1]
     with pytest.raises(ValueError, match=r"from 0 to its last, 2, but \[-1, 3\] were asked for"):
-        encoder.states(clips(0.5), None, (-1, 1, 3))
+        encoder.states(clips(0.5), (-1, 1, 3))

@@ -1,5 +1,6 @@
 """The sweep over HuBERT's students as a person runs it, on tiny models, and the paper's plan."""
 
+import argparse
 import csv
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import pytest
 from orchestrator.cli import main
 from orchestrator.study.table import Published
 from sweeps.hubert_librispeech import PUBLISHED, Options, study
+from tests import fairseq
 from tests.corpora import books
 from trainables import testing
+from trainables.cache import sha256_of
 from trainables.config import explain
 from trainables.recipes.distil_hubert import DistilHubert
 from trainables.recipes.finetune_ctc import FineTuneCtc
@@ -72,6 +75,25 @@ def test_the_papers_plan(tmp_path: Path) -> None:
         "LibriSpeech train-clean-100": (5e-4, 80_000),
     }
     assert len(recipes(Options(data=root, teacher=teacher, seeds=(1, 2)))) == 48
+
+
+def test_the_table_says_whose_hidden_units_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("L2S_CACHE", str(tmp_path / "cache"))
+    root = books.librispeech(books.librilight(tmp_path / "data"))
+    for subset in ("train-clean-360", "train-other-500", "dev-clean"):
+        books.chapter(root / "LibriSpeech" / subset, len(subset), 10)
+    folder = testing.speech_encoder("hubert-base", tmp_path / "hubert", num_hidden_layers=12)
+    file = fairseq.saved(
+        tmp_path / "base.pt", fairseq.fairseqs(folder, "2"), argparse.Namespace(**fairseq.SETTINGS), monkeypatch
+    )
+    own = Options(data=root, teacher=str(file), teacher_sha256=sha256_of(file))
+    for options, said, reasons in (
+        (own, "are its own", 1),
+        (Options(data=root, teacher=str(folder)), "500 clusters", 2),
+    ):
+        _, layout = study(options)
+        assert said in layout.tables[0].notes[0]
+        assert len(layout.tables[0].reasons) == reasons
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def reference(weights: dict[str, Tensor], family: str, folder: Path, standardise
     values = fairseq_file.renamed({n: v for n, v in weights.items() if n not in fairseq_file.UNITS})
     model.load_state_dict(values, strict=True)
     with torch.no_grad():
-        return speech_encoder(model, standardised=standardised).eval().states(audio(), None, (0, 1, 2))
+        return speech_encoder(model, standardised=standardised).eval().states(audio(), (0, 1, 2))
 
 
 def teacher(file: Path) -> HubertFromFairseq:

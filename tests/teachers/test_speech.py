@@ -135,3 +135,6 @@ def test_units_are_prepared_once(model, split):
     assert prepared.summary() == "7 hidden units"
     written = (prepared.folder() / "hidden_units.safetensors").stat().st_mtime_ns
     assert (prepared.build() / "hidden_units.safetensors").stat().st_mtime_ns == written
+    (prepared.folder() / "hidden_units.safetensors").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"hidden_units\.safetensors must have SHA-256"):
+        prepared.build()

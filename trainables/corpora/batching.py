@@ -241,11 +241,11 @@ class Loader:
         for step, chosen in enumerate(global_batches(samples / SAMPLE_RATE, batching, seed)):
             if step >= start:
                 indices, epoch = usable[chosen], 1 + before // len(usable)
-                parts, heard = [indices[i::shares] for i in mine], 1 / int(samples[chosen].sum())
+                parts, of_sample = [indices[i::shares] for i in mine], 1 / int(samples[chosen].sum())
                 yield [
-                    self.batch(part, scale=1 / len(indices), seed=(seed, step), epoch=epoch, heard=heard)
+                    self.batch(part, scale=1 / len(indices), seed=(seed, step), epoch=epoch, of_sample=of_sample)
                     if len(part)
-                    else self.batch(indices[:1], scale=0.0, seed=(seed, step), epoch=epoch, heard=0.0)
+                    else self.batch(indices[:1], scale=0.0, seed=(seed, step), epoch=epoch, of_sample=0.0)
                     for part in parts
                 ]
             before += len(chosen)
@@ -265,9 +265,9 @@ class Loader:
         scale: float,
         seed: tuple[int, int] | None,
         epoch: int = 0,
-        heard: float | None = None,
+        of_sample: float | None = None,
     ) -> Batch:
-        """The utterances at `indices`; `heard` is one sample's part of the audio of the global batch.
+        """The utterances at `indices`; `of_sample` is one sample's part of the audio of the global batch.
 
         In training, `seed` is (seed, step), and masks and stretches of long clips are drawn from (seed, step,
         utterance); in evaluation it is None.
@@ -281,7 +281,7 @@ class Loader:
             texts=tuple(self.split.texts[i] for i in indices),
             sources={name: source(indices) for name, source in self.sources.items()},
             masked=self._masks(indices, [len(clip) for clip in clips], seed) if self.masking and seed else None,
-            audio_share=None if heard is None else heard * torch.tensor([len(clip) for clip in clips]),
+            audio_share=None if of_sample is None else of_sample * torch.tensor([len(clip) for clip in clips]),
             indices=tuple(indices.tolist()),
             step=seed[1] if seed else 0,
             epoch=epoch,

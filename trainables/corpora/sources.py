@@ -33,7 +33,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Waveforms:
-    """The clips themselves, for a source that gives an utterance another one's."""
+    """The clips themselves, for whoever is to hear others than the student, or all."""
 
     split: PreparedSplit
 

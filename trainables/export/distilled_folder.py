@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
-from trainables.distilled_ctc import NO_DROPOUT, DistilledCTCConfig
+from trainables.distilled_ctc import DistilledCTCConfig
 from trainables.export.card import Card, Dataset, place_name
 from trainables.export.ctc_folder import read, write
 from trainables.export.recogniser import recogniser
 from trainables.export.speed import speed
-from trainables.students.ctc import Pretrained
+from trainables.students.ctc import NO_DROPOUT, Pretrained
 from trainables.students.distilled import DistilledStudent
 from trainables.students.encoders import WaveformEncoder
 

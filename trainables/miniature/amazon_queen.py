@@ -156,6 +156,7 @@ def _dialogue(data: bytes, character: str) -> Iterator[tuple[str, Line]]:
             identifier = int16(data, at + 2) & 0xFFFF
             text, at = string(data, at + 4, align=4)
             yield f"{key:02d}{identifier:04X}{mark}", Line(text, speaker)
+    # The game names the sounds of a dialogue's first and last words by letters, where the others have numbers.
     if int16(data, joes + 2) == 0:  # Joe begins
         yield f"{key:02d}SSSSJ", Line(string(data, joes + 4)[0], JOE)
     goodbye, at = string(data, last)

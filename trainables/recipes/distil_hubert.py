@@ -6,7 +6,7 @@ of a student with transcripts is `finetune_ctc.py`.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Literal
@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from trainables.batch import Batch
-from trainables.config import Config, Preparation, Since, Where
+from trainables.cache import write_atomically
+from trainables.config import Preparation, Where
 from trainables.corpora.audio import SAMPLE_RATE
 from trainables.corpora.batching import Batching, ByCount, Loader
 from trainables.corpora.corpus import Corpus
@@ -32,10 +33,11 @@ from trainables.losses.unit_heads import Logits, UnitHeads
 from trainables.metrics import reduced
 from trainables.optimisation import Linear, Optimisation
 from trainables.recipes import probe
+from trainables.recipes.one_stage import fit_on
 from trainables.recipes.recipe import Recipe
 from trainables.run import Run
 from trainables.sequences import Sequences
-from trainables.stages import Last, Stages
+from trainables.stages import Last
 from trainables.students.ctc import Regularisation
 from trainables.students.distilled import DISTILLATION, DeepThin, DistilledStudent
 from trainables.students.encoders import SpeechEncoder
@@ -46,29 +48,14 @@ from trainables.teachers.features import CachedFeatures
 from trainables.teachers.heard import HEARD, Hears, OwnClip, heard
 from trainables.teachers.hidden_units import HiddenUnits
 from trainables.teachers.speech import AudioTeacher, SpeechTeacher, TeacherStates, check_layers
-from trainables.teachers.states import StatePreparation, parted
-from trainables.training import World, fit
+from trainables.teachers.states import Online, StatePreparation, Targets, parted
+from trainables.training import World
 
 STUDENT, DISTILLED = "student.safetensors", "distilled.json"
 """Files that a trial keeps: the student's weights, and how near it came to its teacher on the validation split."""
 NEARNESS = ("l1", "cosine", "kl", "agreement")
 """Values of the validation split: mean |ŷ − h| and cosine over the layers, KL(p_t, p_s) and the share of frames whose
 likeliest unit is the teacher's. Those of a head that has no weight in the loss are of a head that learned nothing."""
-
-
-class Cached(Config):
-    """The teacher's states over the whole corpus are computed once, for all trials that ask for the same layers."""
-
-    kind: Literal["cached"] = "cached"
-    layers: tuple[int, ...] = ()
-    """Layers to keep, ascending, where trials that need different ones are to share a cache; by default those that this
-    one needs."""
-
-
-class Online(Config):
-    """The teacher listens at each step, as for corpora of hundreds of hours it must."""
-
-    kind: Literal["online"] = "online"
 
 
 class DistilHubert(Recipe):
@@ -78,7 +65,7 @@ class DistilHubert(Recipe):
     corpus: Corpus
     """Speech in `train`, and in `valid` to see how near the student comes; transcripts are not read."""
     teacher: SpeechTeacher
-    hears: Annotated[Hears, Since()] = OwnClip()
+    hears: Hears = OwnClip()
     """What the teacher hears; another clip than the student is a control of what it says."""
     student: DistilledStudent = DeepThin()
     heads: Heads = LayerToLayer()
@@ -99,7 +86,7 @@ class DistilHubert(Recipe):
     """§3.3: L1 or L2, of the front-end's output and the input of the teacher's first layer (the released code)."""
     by: Literal["frame", "utterance"] = "frame"
     """Mean over the frames of a batch, as in the released code, or of each utterance's mean."""
-    targets: Annotated[Online | Cached, Field(discriminator="kind")] = Online()
+    targets: Targets = Online()
     crop: Annotated[float | None, Field(gt=0)] = 15.625
     """Seconds; of longer clips a random stretch is taken (250 000 samples in s3prl)."""
     longest_clip: Annotated[float, Field(gt=0)] = 40.0
@@ -121,7 +108,7 @@ class DistilHubert(Recipe):
                 f"`front_end_steps` must be less than all steps, {self.optimisation.steps}, "
                 f"but is {self.front_end_steps} instead."
             )
-        if self.front_end_steps and self.student.front_end.kind != "filter_banks":
+        if self.front_end_steps and not self._on_filter_banks:
             raise ValueError("`front_end_steps` must be 0 for a student on its teacher's front-end, which has it.")
         if self.targets.kind == "cached" and self.crop is not None and self.crop < self.longest_clip:
             raise ValueError("`crop` must be None where the teacher's states are cached: they are of whole clips.")
@@ -141,14 +128,13 @@ class DistilHubert(Recipe):
         return bool(self.regression or self.discrimination)
 
     @property
+    def _on_filter_banks(self) -> bool:
+        return self.student.front_end.kind == "filter_banks"
+
+    @property
     @override
     def steps(self) -> int:
         return self.optimisation.steps
-
-    @property
-    def depth(self) -> int:
-        """The student's layers."""
-        return self.student.layers
 
     def split(self, split: str) -> SplitPreparation:
         """One prepared split."""
@@ -160,7 +146,7 @@ class DistilHubert(Recipe):
         Raises ValueError where the teacher has fewer.
         """
         depth = self.teacher.depth
-        wanted = {*self.heads.targets(self.depth), depth, *((0,) if self.front_end_steps else ())}
+        wanted = {*self.heads.targets(self.student.layers), depth, *((0,) if self.front_end_steps else ())}
         check_layers(wanted, depth)
         return tuple(sorted(wanted))
 
@@ -180,39 +166,36 @@ class DistilHubert(Recipe):
 
     @override
     def preparations(self) -> tuple[Preparation, ...]:
-        banks = self.student.front_end.kind == "filter_banks"
+        banks = (FilterBankMoments(split=self.split("train")),) if self._on_filter_banks else ()
         if not self.distils:
-            return (FilterBankMoments(split=self.split("train")),) if banks else ()
-        found: list[Preparation] = [self.split("train"), self.split("valid")]
-        if banks:
-            found.append(FilterBankMoments(split=self.split("train")))
-        if self.targets.kind == "cached":
-            found += [self.cached("train"), self.cached("valid")]
-        return (*found, self.units())
+            return banks
+        splits = "train", "valid"
+        states = (self.cached(split) for split in splits if self.targets.kind == "cached")
+        return (*(self.split(split) for split in splits), *banks, *states, self.units())
 
     @override
     def reports(self) -> tuple[str, ...]:
         return tuple(f"valid/{name}" for name in ("loss", *NEARNESS))
 
-    def initial(self, regularisation: Regularisation = DISTILLATION) -> SpeechEncoder:
+    def initial(self, regularisation: Regularisation = DISTILLATION, moments: Tensor | None = None) -> SpeechEncoder:
         """The student as the teacher initialises it; what it does not is drawn from the recipe's seed.
 
-        A student on filter banks needs their preparation.
+        `moments` are those of filter banks, for a student on them that is to learn and not only to be looked at.
         """
         torch.manual_seed(self.seed)
         return self.student.build(
             self.teacher.pretrained(), standardised=self.teacher.standardised, regularisation=regularisation,
-            moments=self.moments(),
+            moments=moments,
         )  # fmt: skip
 
     def trained(self, kept: Path, regularisation: Regularisation) -> SpeechEncoder:
-        """The student that a finished trial of this recipe has kept.
+        """The student that a finished trial of this recipe has kept, with the moments of its filter banks.
 
         Raises ValueError when its weights are missing or damaged.
         """
         student = self.student.build(
             architecture=self.teacher.architecture(), standardised=self.teacher.standardised,
-            regularisation=regularisation, moments=self.moments(),
+            regularisation=regularisation,
         )  # fmt: skip
         try:
             student.load_state_dict(load_file(kept / STUDENT))
@@ -222,14 +205,14 @@ class DistilHubert(Recipe):
 
     def moments(self) -> Tensor | None:
         """Mean and variance of filter banks over the training split, for a student on them."""
-        if self.student.front_end.kind != "filter_banks":
+        if not self._on_filter_banks:
             return None
         return moments(FilterBankMoments(split=self.split("train")).build())
 
     def task(self) -> "DistilHubertTask":
         """The student with its heads and its teacher; the teacher's hidden units must be there."""
-        student = self.initial()
-        heads = self.heads.build(student.width, self.depth, self.teacher.width)
+        student = self.initial(moments=self.moments())
+        heads = self.heads.build(student.width, self.student.layers, self.teacher.width)
         units = HiddenUnits.load(self.units().build())
         return DistilHubertTask(self, student, heads, units)
 
@@ -239,25 +222,20 @@ class DistilHubert(Recipe):
 
         Raises ValueError when there are more workers than shares, or the teacher lacks a layer.
         """
-        world = World.here()
-        mine = self.optimisation.shares_of(world.rank, world.size)
-        train, valid = self._loader("train"), self._loader("valid")
-        task = self.task()
-        progress = fit(
-            task,
-            stages=Stages(run, {"distillation": self.optimisation}),
-            stage="distillation",
-            train=lambda step: train.training(
-                self.batching, seed=self.seed, start=step, shares=self.optimisation.shares, mine=mine
-            ),
-            valid=lambda: self._evaluation(valid, world),
-            selection=Last(),
-            seed=self.seed,
-            world=world,
-        )
+        world, task = World.here(), self.task()
+        progress = fit_on(
+            self._loader("train"), self._loader("valid"), task, run, stage="distillation",
+            optimisation=self.optimisation, batching=self.batching, selection=Last(),
+            evaluation_seconds=self.evaluation_seconds, seed=self.seed, world=world,
+        )  # fmt: skip
         result = {name: progress.values[name] for name in self.reports()}
         if world.rank == 0:
-            self._keep(run, task.weights(), result)
+            with TemporaryDirectory(prefix="result-") as folder:
+                weights = {name: value.contiguous() for name, value in task.weights().items()}
+                save_file(weights, Path(folder, STUDENT))
+                write_atomically(Path(folder, DISTILLED), json.dumps(result))
+                run.keep(Path(folder, STUDENT))
+                run.keep(Path(folder, DISTILLED))
         result["step"] = float(self.optimisation.steps)
         run.report(result, step=self.optimisation.steps)
         return result
@@ -266,7 +244,7 @@ class DistilHubert(Recipe):
     def probe(self) -> dict[str, float]:
         batches = probe.noise(self.batching, longest=self.crop or self.longest_clip, shares=self.optimisation.shares)
         student, width = self.initial(), self.teacher.width
-        heads = self.heads.build(student.width, self.depth, width)
+        heads = self.heads.build(student.width, self.student.layers, width)
         units = HiddenUnits(torch.randn(8, width), torch.zeros(8), torch.randn(self.clusters.count, 8), 0.1)
         task = DistilHubertTask(self.model_copy(update={"targets": Online()}), student, heads, units)
         parameters = float(sum(weight.numel() for weight in student.parameters()))
@@ -280,16 +258,6 @@ class DistilHubert(Recipe):
         elif self.hears.kind == "another_clip":
             sources[HEARD] = self.hears.source(Waveforms(split), len(split))
         return Loader(split, sources, crop=int(self.crop * SAMPLE_RATE) if self.crop else None)
-
-    def _evaluation(self, loader: Loader, world: World) -> Iterator[Batch]:
-        return loader.evaluation(seconds=self.evaluation_seconds, rank=world.rank, world_size=world.size)
-
-    def _keep(self, run: Run, student: dict[str, Tensor], result: dict[str, float]) -> None:
-        with TemporaryDirectory(prefix="result-") as folder:
-            save_file({name: value.contiguous() for name, value in student.items()}, Path(folder, STUDENT))
-            Path(folder, DISTILLED).write_text(json.dumps(result), encoding="utf-8")
-            run.keep(Path(folder, STUDENT))
-            run.keep(Path(folder, DISTILLED))
 
 
 class DistilHubertTask(Task):
@@ -305,6 +273,7 @@ class DistilHubertTask(Task):
         self.front_end_head = nn.Linear(student.width, recipe.teacher.width) if recipe.front_end_steps else None
         online = recipe.targets.kind == "online"
         self.teacher: AudioTeacher | None = recipe.teacher.build(recipe.taught()) if online else None
+        self.cached = () if online else recipe.cached("train").layers
 
     @override
     def skips(self) -> bool:
@@ -319,16 +288,24 @@ class DistilHubertTask(Task):
         if batch.step < recipe.front_end_steps:
             front_end = (self.front_end_distance(batch, targets) * weights).sum()
             return Losses(front_end, {"front_end": front_end})
-        parts = {name: (value * weights).sum() for name, value in self.compared(batch, targets).items()}
-        regression = parts["l1"] + parts["log_sigmoid"]
-        total = recipe.regression * regression + recipe.discrimination * parts["discrimination"]
-        return Losses(total, {"regression": regression, **parts})
+        states = self.student.states(batch.audio, {*self.heads.wanted, self.depth})
+        terms: dict[str, Float[Tensor, ""]] = {}
+        total = torch.zeros((), device=weights.device)
+        if recipe.regression:
+            parts = self.regression(states, targets)
+            terms |= {name: (value * weights).sum() for name, value in parts.items()}
+            total = total + recipe.regression * (terms["l1"] + terms["log_sigmoid"])
+        if recipe.discrimination:
+            distance = self.unit_head.distance(*self.units_of(states, targets))
+            terms["discrimination"] = (distance * weights).sum()
+            total = total + recipe.discrimination * terms["discrimination"]
+        return Losses(total, terms)
 
     def targets(self, batch: Batch) -> TeacherStates:
         """The teacher's states, from the cache that the batch brings or from the teacher itself."""
         if self.teacher is not None:
             return self.teacher(heard(batch))
-        return parted(batch.sources["teacher"], self.recipe.cached("train").layers)
+        return parted(batch.sources["teacher"], self.cached)
 
     def front_end_distance(self, batch: Batch, targets: TeacherStates) -> Float[Tensor, " batch"]:
         """L_frontend (§3.3) of each utterance: the student's front-end to the input of the teacher's first layer."""
@@ -337,22 +314,21 @@ class DistilHubertTask(Task):
         predicted = Sequences(self.front_end_head(frames.values), frames.lengths)
         return losses.distance(predicted, targets.layers[0], self.recipe.front_end_norm)
 
-    def compared(self, batch: Batch, targets: TeacherStates) -> dict[str, Float[Tensor, " batch"]]:
-        """The parts of L_reg and L_disc of each utterance, and how near student and teacher are."""
-        states = self.student.states(batch.audio, None, {*self.heads.wanted, self.depth})
+    def regression(self, states: Mapping[int, Sequences], targets: TeacherStates) -> dict[str, Float[Tensor, " batch"]]:
+        """The two parts of L_reg (eq. 3) of each utterance, and the mean cosine."""
         predicted = self.heads(states)
-        l1 = torch.stack([losses.distance(value, targets.layers[i]) for i, value in predicted.items()])
+        distances = [losses.distance(value, targets.layers[i]) for i, value in predicted.items()]
         angles = [losses.cosine(value, targets.layers[i]) for i, value in predicted.items()]
-        log_s, log_t = self.unit_head(states[self.depth]), self.units(targets.layers[self.last])
         over_layers = torch.mean if self.recipe.layers == "mean" else torch.sum
         return {
-            "l1": over_layers(l1, dim=0),
+            "l1": over_layers(torch.stack(distances), dim=0),
             "log_sigmoid": over_layers(torch.stack([angle for angle, _ in angles]), dim=0),
             "cosine": torch.stack([similarity for _, similarity in angles]).mean(dim=0).detach(),
-            "discrimination": self.unit_head.distance(log_s, log_t),
-            "kl": losses.divergence(log_s, log_t).detach(),
-            "agreement": losses.agreement(log_s, log_t),
         }
+
+    def units_of(self, states: Mapping[int, Sequences], targets: TeacherStates) -> tuple[Sequences, Sequences]:
+        """log p_s and log p_t (eq. 4), (batch, frames, units) each."""
+        return self.unit_head(states[self.depth]), self.units(targets.layers[self.last])
 
     @override
     def evaluate(self, batches: Iterator[Batch]) -> dict[str, float]:
@@ -360,7 +336,13 @@ class DistilHubertTask(Task):
         names = (*NEARNESS, "log_sigmoid", "discrimination")
         sums = torch.zeros(len(names) + 1, dtype=torch.float64)
         for batch in batches:
-            found = self.compared(batch, self.targets(batch))
+            targets, states = self.targets(batch), self.student.states(batch.audio, {*self.heads.wanted, self.depth})
+            log_s, log_t = self.units_of(states, targets)
+            found = self.regression(states, targets) | {
+                "discrimination": self.unit_head.distance(log_s, log_t),
+                "kl": losses.divergence(log_s, log_t),
+                "agreement": losses.agreement(log_s, log_t),
+            }
             values = torch.stack([found[name] for name in names]).double().cpu()
             frames = batch.audio.lengths.double().cpu()
             sums += torch.cat([(values * frames).sum(dim=1), frames.sum()[None]])

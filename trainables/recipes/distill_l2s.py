@@ -4,32 +4,27 @@ A speech encoder is fine-tuned with CTC while its shrunk hidden states are regre
 language model has over the transcript: L = L_CTC + λ · L_KD (eq. 14).
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
-import pyarrow as pa
 import torch
 from pydantic import Field, SerializeAsAny
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 from typing_extensions import override
 
-from trainables.batch import Batch, Rejected
+from trainables.batch import Batch
 from trainables.config import Preparation, Since, Where
 from trainables.corpora.audit import audit
 from trainables.corpora.batching import Batching, ByCount, Loader, TimeMasking
 from trainables.corpora.corpus import Corpus
 from trainables.corpora.filters import RoomForCTC
-from trainables.corpora.prepared import PreparedSplit, SplitPreparation, write_quarantine
+from trainables.corpora.prepared import PreparedSplit, SplitPreparation
 from trainables.corpora.room import with_room
 from trainables.corpora.sources import FeatureSource, Tokens
 from trainables.corpora.subsets import Subset
 from trainables.corpora.text import CharacterVocabulary, Letters, Normaliser
-from trainables.decoding import greedy
 from trainables.export import ctc_folder
 from trainables.export.card import Card, Dataset, fields
 from trainables.export.recogniser import recogniser
@@ -37,24 +32,22 @@ from trainables.losses.ctc import ctc_loss
 from trainables.losses.own import OwnLoss
 from trainables.losses.regression import AlignedRegression
 from trainables.losses.transport import OptimalTransport
-from trainables.metrics import Scores, transcription, write_utterances
+from trainables.metrics import Scores
 from trainables.optimisation import Group, Optimisation
 from trainables.recipes import probe
+from trainables.recipes.one_stage import fit_on
 from trainables.recipes.recipe import Recipe
+from trainables.recipes.recognition import METRICS, STUDENT, UTTERANCES, keep, score
 from trainables.run import Run
-from trainables.sequences import Sequences
-from trainables.stages import Best, Stages
+from trainables.stages import Best
 from trainables.students.ctc import CTCModel, CTCStudent
 from trainables.task import Losses, Task
 from trainables.teachers.features import CachedFeatures, FeaturePreparation
 from trainables.teachers.language_model import TextEncoder
 from trainables.teachers.variants import Teacher
-from trainables.training import World, evaluating, fit
+from trainables.training import World, evaluating
 
-STUDENT, UTTERANCES = "student.safetensors", "utterances.parquet"
-"""Files that a trial keeps: the student's weights, and the test split as it was recognised."""
 Distillation = Annotated[AlignedRegression | OptimalTransport | SerializeAsAny[OwnLoss], Field(discriminator="kind")]
-METRICS = ("cer", "wer")
 
 
 class DistillL2S(Recipe):
@@ -130,7 +123,6 @@ class DistillL2S(Recipe):
         smaller than a batch.
         """
         world = World.here()
-        mine = self.optimisation.shares_of(world.rank, world.size)
         train, valid, test = (PreparedSplit(self.split(s).build()) for s in ("train", "valid", "test"))
         # As in the released code, which counts characters over both.
         vocabulary = CharacterVocabulary.of([*train.texts, *valid.texts])
@@ -145,24 +137,17 @@ class DistillL2S(Recipe):
         task = self.task(vocabulary, train.texts)
         loader = Loader(train, sources, self.masking, frames.hop, usable)
         selection = Best(value=f"valid/{self.selection}")
-        progress = fit(
-            task,
-            stages=Stages(run, {"training": self.optimisation}),
-            stage="training",
-            train=lambda step: loader.training(
-                self.batching, seed=self.seed, start=step, shares=self.optimisation.shares, mine=mine
-            ),
-            valid=lambda: self._evaluation(valid, world),
-            selection=selection,
-            seed=self.seed,
+        progress = fit_on(
+            loader, Loader(valid), task, run, stage="training", optimisation=self.optimisation,
+            batching=self.batching, selection=selection, evaluation_seconds=self.evaluation_seconds, seed=self.seed,
             world=world,
-        )
+        )  # fmt: skip
         scores = Scores(METRICS)
         with evaluating(task, world, self.optimisation.precision):
             rates = task.evaluate(world.batches(self._evaluation(test, world)), scores)
         if (utterances := scores.table(test, "test")) is not None:
             splits = audit({"train": train, "valid": valid, "test": test}, usable, without_room)
-            keep(run, task.weights(), vocabulary, utterances, splits, without_room)
+            keep(run, task.weights(), vocabulary, [utterances], splits, without_room)
         result = {
             "step": float(self.optimisation.steps),
             **{f"test/{metric}": rate for metric, rate in rates.items()},
@@ -269,41 +254,5 @@ class DistillL2STask(Task):
         return Losses(total, terms)
 
     def evaluate(self, batches: Iterator[Batch], scores: Scores | None = None) -> dict[str, float]:
-        """CER and WER in percent of greedy decoding (§3.5: no language model); `scores` takes each utterance.
-
-        Each has columns for the student's frames, and for those of them whose likeliest output is not blank.
-        """
-        scores = Scores(METRICS) if scores is None else scores
-        for batch in batches:
-            logits = self.student(batch).logits
-            labels = Sequences(logits.values.argmax(dim=2), logits.lengths)
-            hypotheses = greedy(labels.values, labels.lengths, self.vocabulary)
-            spoken = ((labels.values != self.vocabulary.blank) & labels.mask).sum(dim=1)
-            frames = {"frames": labels.lengths.tolist(), "nonblank_frames": spoken.tolist()}
-            scores.add(batch, hypotheses, frames | transcription(batch.texts, hypotheses))
-        return scores.rates()
-
-
-def keep(
-    run: Run,
-    student: dict[str, Tensor],
-    vocabulary: CharacterVocabulary,
-    utterances: pa.Table,
-    splits: dict[str, Any],
-    without_room: Sequence[Rejected],
-) -> None:
-    """Keep a student's weights, with what its head's outputs mean, what it recognised, and the audit of its data."""
-    with TemporaryDirectory(prefix="result-") as folder:
-        weights, rows = Path(folder, STUDENT), Path(folder, UTTERANCES)
-        audited = Path(folder, "audit.json")
-        metadata = {"vocabulary": json.dumps(vocabulary.tokens, ensure_ascii=False)}
-        save_file({name: value.contiguous() for name, value in student.items()}, weights, metadata)
-        write_utterances(rows, [utterances])
-        run.keep(weights)
-        audited.write_text(json.dumps(splits, indent=1, ensure_ascii=False), encoding="utf-8")
-        run.keep(rows)
-        run.keep(audited)
-        if without_room:
-            quarantine = Path(folder, "quarantine.jsonl")
-            write_quarantine(quarantine, without_room)
-            run.keep(quarantine)
+        """CER and WER in percent of greedy decoding (§3.5: no language model); `scores` takes each utterance."""
+        return score(self.student, self.vocabulary, batches, scores)

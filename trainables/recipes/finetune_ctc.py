@@ -5,14 +5,12 @@ or of any pretrained encoder. Hyper-parameters that the paper does not give are 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
+import numpy as np
 import pyarrow as pa
 import torch
 from pydantic import Field
-from safetensors.torch import save_file
-from torch import Tensor
 from typing_extensions import override
 
 from trainables.batch import Batch
@@ -21,32 +19,31 @@ from trainables.corpora.audit import audit
 from trainables.corpora.batching import Batching, BySeconds, ChannelMasking, Loader, TimeMasking
 from trainables.corpora.corpus import Corpus
 from trainables.corpora.filters import RoomForCTC
-from trainables.corpora.prepared import PreparedSplit, SplitPreparation, write_quarantine
+from trainables.corpora.prepared import PreparedSplit, SplitPreparation
 from trainables.corpora.room import with_room
 from trainables.corpora.sources import Tokens
 from trainables.corpora.subsets import Subset
 from trainables.corpora.text import CharacterVocabulary, Letters, Normaliser
-from trainables.decoding import greedy
 from trainables.export import ctc_folder, distilled_folder
 from trainables.export.card import Card, Dataset, fields
 from trainables.export.recogniser import recogniser
 from trainables.losses.ctc import ctc_loss
-from trainables.metrics import Scores, transcription, write_utterances
+from trainables.metrics import Scores
 from trainables.optimisation import Group, Optimisation, TriStage
 from trainables.recipes import probe
 from trainables.recipes.distil_hubert import DISTILLED, NEARNESS, DistilHubert
+from trainables.recipes.one_stage import fit_on
 from trainables.recipes.recipe import Recipe
+from trainables.recipes.recognition import METRICS, STUDENT, keep, score
 from trainables.run import Run
-from trainables.sequences import Sequences
-from trainables.stages import Best, Stages
+from trainables.stages import Best
 from trainables.students.ctc import CTCModel, CTCStudent, Pretrained, Regularisation
+from trainables.students.encoders import SpeechEncoder
 from trainables.students.frames import Frames
 from trainables.students.gradients import scale_gradient
 from trainables.task import Losses, Task
-from trainables.training import World, evaluating, fit
+from trainables.training import World, evaluating
 
-STUDENT, UTTERANCES = "student.safetensors", "utterances.parquet"
-METRICS = ("wer", "cer")
 LEARNING = "train", "valid"
 """Splits that are not tested on; all others of a corpus are."""
 
@@ -62,9 +59,10 @@ class FineTuneCtc(Recipe):
     subset: Subset | None = None
     """Part of the training split to train on; by default all of it."""
     regularisation: Regularisation = Regularisation(attention=0, hidden=0, activation=0.1, projection=0, layers=0.1)
-    front_end_gradient: Annotated[float, Field(ge=0)] = 0.0
-    """Factor of the gradient of all below the Transformer: 0 keeps convolutions over waveforms as they are, as fairseq
-    does. Of filter banks neither says anything."""
+    front_end_gradient: Annotated[float | None, Field(ge=0)] = None
+    """Factor of the gradient of all below the Transformer, beside the student's own (0.1 for its teacher's front-end).
+    By default 0 for convolutions over waveforms, which fairseq leaves as they are, and 1 for filter banks, of which
+    neither it nor the paper says anything: they were made for the student and not for its teacher."""
     masking: TimeMasking = TimeMasking(probability=0.75, span=10)
     channel_masking: ChannelMasking = ChannelMasking(probability=0.5, span=64)
     frozen_steps: Annotated[int, Field(ge=0)] = 10_000
@@ -133,15 +131,13 @@ class FineTuneCtc(Recipe):
         smaller than a batch.
         """
         world = World.here()
-        mine = self.optimisation.shares_of(world.rank, world.size)
         splits = {name: PreparedSplit(self.split(name).build()) for name in (*LEARNING, *self.tests)}
         train, valid = (splits[name] for name in LEARNING)
         vocabulary = CharacterVocabulary.of([*train.texts, *valid.texts])
         frames = self.frames()
         usable, without_room = with_room(train, vocabulary, frames.count, frames.hop)
         if self.subset:
-            chosen = self.subset.indices(train, self.batching)
-            usable = usable[torch.isin(torch.from_numpy(usable), torch.from_numpy(chosen)).numpy()]
+            usable = np.intersect1d(usable, self.subset.indices(train, self.batching))
         model, near = self._start(run, vocabulary)
         task = FineTuneTask(model, vocabulary, self.frozen_steps)
         loader = Loader(
@@ -149,18 +145,11 @@ class FineTuneCtc(Recipe):
             channel_masking=self.channel_masking, features=model.width,
         )  # fmt: skip
         selection = Best(value=f"valid/{self.selection}")
-        progress = fit(
-            task,
-            stages=Stages(run, {"fine-tuning": self.optimisation}),
-            stage="fine-tuning",
-            train=lambda step: loader.training(
-                self.batching, seed=self.seed, start=step, shares=self.optimisation.shares, mine=mine
-            ),
-            valid=lambda: self._evaluation(valid, world),
-            selection=selection,
-            seed=self.seed,
+        progress = fit_on(
+            loader, Loader(valid), task, run, stage="fine-tuning", optimisation=self.optimisation,
+            batching=self.batching, selection=selection, evaluation_seconds=self.evaluation_seconds, seed=self.seed,
             world=world,
-        )
+        )  # fmt: skip
         result = {f"valid/{metric}": progress.values[f"valid/{metric}"] for metric in METRICS}
         tables: list[pa.Table] = []
         for name in self.tests:
@@ -171,12 +160,17 @@ class FineTuneCtc(Recipe):
             if (table := scores.table(splits[name], name)) is not None:
                 tables.append(table)
         if world.rank == 0:
-            self._keep(run, task, vocabulary, tables, audit(splits, usable, without_room))
-            if without_room:
-                self._keep_quarantine(run, without_room)
+            keep(run, task.weights(), vocabulary, tables, audit(splits, usable, without_room), without_room)
         result |= {"step": float(self.steps), "best_step": float(progress.best_step), **near}
         run.report(result, step=self.steps)
         return result
+
+    @property
+    def front_end_factor(self) -> float:
+        """The factor of the gradient of all below the Transformer, also where no field says it."""
+        if self.front_end_gradient is not None:
+            return self.front_end_gradient
+        return float(isinstance(self.start, DistilHubert) and self.start.student.front_end.kind == "filter_banks")
 
     def frames(self) -> Frames:
         """The convolutions by which the student's frames of a clip are counted."""
@@ -226,7 +220,7 @@ class FineTuneCtc(Recipe):
             torch.manual_seed(self.seed)
             return self._pretrained(self.start, vocabulary), {}
         if not self.needs():
-            return self._with_head(self.start.initial(self.regularisation), vocabulary), {}
+            return self._with_head(self.start.initial(self.regularisation, self.start.moments()), vocabulary), {}
         kept = run.needed(self.start)
         near = json.loads((kept / DISTILLED).read_text(encoding="utf-8"))
         encoder = self.start.trained(kept, self.regularisation)
@@ -235,33 +229,16 @@ class FineTuneCtc(Recipe):
     def _pretrained(self, encoder: Pretrained, vocabulary: CharacterVocabulary) -> CTCModel:
         student = CTCStudent(encoder=encoder, regularisation=self.regularisation, freeze_feature_encoder=False)
         model = student.build(vocabulary)
-        scale_gradient(model.encoder, self.front_end_gradient)
+        scale_gradient(model.encoder, self.front_end_factor)
         return model
 
-    def _with_head(self, encoder: Any, vocabulary: CharacterVocabulary) -> CTCModel:
+    def _with_head(self, encoder: SpeechEncoder, vocabulary: CharacterVocabulary) -> CTCModel:
         torch.manual_seed(self.seed)
-        scale_gradient(encoder, self.front_end_gradient)
+        scale_gradient(encoder, self.front_end_factor)
         return CTCModel(encoder, len(vocabulary))
 
     def _evaluation(self, split: PreparedSplit, world: World) -> Iterator[Batch]:
         return Loader(split).evaluation(seconds=self.evaluation_seconds, rank=world.rank, world_size=world.size)
-
-    def _keep(
-        self, run: Run, task: Task, vocabulary: CharacterVocabulary, tables: Sequence[pa.Table], splits: dict[str, Any]
-    ) -> None:
-        with TemporaryDirectory(prefix="result-") as folder:
-            metadata = {"vocabulary": json.dumps(vocabulary.tokens, ensure_ascii=False)}
-            weights: dict[str, Tensor] = {name: value.contiguous() for name, value in task.weights().items()}
-            save_file(weights, Path(folder, STUDENT), metadata)
-            write_utterances(Path(folder, UTTERANCES), tables)
-            Path(folder, "audit.json").write_text(json.dumps(splits, indent=1, ensure_ascii=False), encoding="utf-8")
-            for name in (STUDENT, UTTERANCES, "audit.json"):
-                run.keep(Path(folder, name))
-
-    def _keep_quarantine(self, run: Run, rejected: Sequence[Any]) -> None:
-        with TemporaryDirectory(prefix="result-") as folder:
-            write_quarantine(Path(folder, "quarantine.jsonl"), rejected)
-            run.keep(Path(folder, "quarantine.jsonl"))
 
 
 class FineTuneTask(Task):
@@ -283,23 +260,18 @@ class FineTuneTask(Task):
 
     @override
     def skips(self) -> bool:
-        """Layerdrop leaves layers out; steps without masks have no use for the mask's embedding."""
+        """While the head alone learns, nothing else has a gradient; layerdrop leaves layers out, and steps without
+        masks have no use for the mask's embedding."""
         return True
 
     @override
     def forward(self, batch: Batch) -> Losses:
-        loss = (
-            ctc_loss(self.student(batch).logits, batch.sources["tokens"], self.vocabulary.blank) * batch.scale
-        ).sum()
+        learning = batch.step >= self.frozen_steps
+        logits = self.student(batch, learning=learning).logits
+        loss = (ctc_loss(logits, batch.sources["tokens"], self.vocabulary.blank) * batch.scale).sum()
         return Losses(loss, {"ctc": loss})
 
     @override
     def evaluate(self, batches: Iterator[Batch], scores: Scores | None = None) -> dict[str, float]:
-        """WER and CER in percent of greedy decoding; `scores` takes each utterance."""
-        scores = Scores(METRICS) if scores is None else scores
-        for batch in batches:
-            logits = self.student(batch).logits
-            labels = Sequences(logits.values.argmax(dim=2), logits.lengths)
-            hypotheses = greedy(labels.values, labels.lengths, self.vocabulary)
-            scores.add(batch, hypotheses, transcription(batch.texts, hypotheses))
-        return scores.rates()
+        """CER and WER in percent of greedy decoding; `scores` takes each utterance."""
+        return score(self.student, self.vocabulary, batches, scores)

@@ -37,7 +37,7 @@ class Transformer(nn.Module, ABC):
 
 
 class ConvolutionalPositions(Transformer):
-    """That of wav2vec 2.0, HuBERT, WavLM or data2vec, whose positions come from a convolution over its frames."""
+    """The Transformer of wav2vec 2.0, HuBERT, WavLM or data2vec: positions come from a convolution over its frames."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         """Takes the encoder of `model`, with which it shares its weights then."""
@@ -63,7 +63,7 @@ class ConvolutionalPositions(Transformer):
 
 
 class WhisperLayers(Transformer):
-    """That of Whisper, whose positions are a table of sinusoids."""
+    """The Transformer of Whisper's encoder: positions are a table of sinusoids."""
 
     pre_norm = True
 

@@ -117,6 +117,9 @@ class Regularisation(Config):
         return {name: value for name, value in names.items() if hasattr(config, name)}
 
 
+NO_DROPOUT = Regularisation(attention=0, hidden=0, activation=0, projection=0, layers=0)
+
+
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """A student's output for a batch."""
@@ -177,9 +180,14 @@ def depth(config: PretrainedConfig, layers: int | None) -> dict[str, int]:
     return {} if layers is None else {_layers_name(config): layers}
 
 
+def layer_count(config: PretrainedConfig) -> int:
+    """The Transformer layers of an encoder with this config."""
+    return getattr(config, _layers_name(config))
+
+
 def check_layers(config: PretrainedConfig, layers: int | None, frozen: int = 0) -> None:
     """Raises ValueError where an encoder has fewer Transformer layers than are to be used, or frozen."""
-    there = getattr(config, _layers_name(config))
+    there = layer_count(config)
     if layers is not None and layers > there:
         raise ValueError(f"`layers` must be at most the encoder's, which are {there}, but is {layers} instead.")
     if frozen > (used := layers or there):
@@ -201,7 +209,8 @@ class CTCModel(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.width, vocabulary)  # W_h, b_h of eq. 6
 
-    def forward(self, batch: Batch) -> Encoded:
-        """Hidden states and logits of a batch."""
-        hidden = self.encoder(batch.audio, batch.masked, batch.channels)
+    def forward(self, batch: Batch, *, learning: bool = True) -> Encoded:
+        """Hidden states and logits of a batch; the encoder has gradients only while it is `learning`."""
+        with torch.set_grad_enabled(learning and torch.is_grad_enabled()):
+            hidden = self.encoder(batch.audio, batch.masked, batch.channels)
         return Encoded(hidden, Sequences(self.head(self.dropout(hidden.values)), hidden.lengths))

@@ -77,7 +77,7 @@ class FilterBanks(Config):
     gradient: Annotated[float, Field(ge=0)] = 1.0
     """Factor of its gradient."""
     dropout: Probability = 0.1
-    """Of its output."""
+    """Dropout of the front-end's output."""
 
     suffix: ClassVar[str] = " Fbank"
     described: ClassVar[str] = "filter banks"

@@ -53,9 +53,7 @@ class SpeechEncoder(nn.Module, ABC):
     def convolutions(self) -> tuple[nn.Module, ...]:
         """What has weights below the Transformer and its projection, the lowest first; all goes through the last."""
 
-    def states(
-        self, audio: Sequences, masked: Bool[Tensor, "batch frames"] | None, layers: Collection[int]
-    ) -> dict[int, Sequences]:
+    def states(self, audio: Sequences, layers: Collection[int]) -> dict[int, Sequences]:
         """The hidden states after several layers, (batch, frames, features) each, by the layer's number from 1.
 
         0 is the input of layer 1. The last layer's are what the encoder as a whole gives; where layers are pre-norm,
@@ -81,7 +79,7 @@ class SpeechEncoder(nn.Module, ABC):
         if 0 in layers:
             hooks.append(self.layers[0].register_forward_pre_hook(catch_input))
         try:
-            output = self(audio, masked)
+            output = self(audio, None)
         finally:
             for hook in hooks:
                 hook.remove()

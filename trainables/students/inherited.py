@@ -21,7 +21,7 @@ from trainables.students.attention import attention
 from trainables.students.ctc import Regularisation, check_layers, depth
 
 FAMILIES = ("hubert", "wav2vec2", "wavlm", "data2vec-audio", "whisper")
-"""Those whose layers and front-end are what the students' parts are called after."""
+"""Families of teachers: the students' parts are called after their layers and front-ends."""
 MASK = "masked_spec_embed"
 PARTS = {
     "convolutions": ("feature_extractor.", "conv1.", "conv2."),
@@ -31,7 +31,7 @@ PARTS = {
     "transformer": ("encoder.layers.", "layers.", MASK),
     "encoder_norm": ("encoder.layer_norm.", "layer_norm."),
 }
-"""Where the weights of each part are, in the models over waveforms and in Whisper's encoder."""
+"""Beginnings of the names of each part's weights, in the models over waveforms and in Whisper's encoder."""
 CONVOLUTIONS = ("conv_dim", "conv_kernel", "conv_stride", "conv_bias", "feat_extract_activation", "layer_norm_eps")
 
 

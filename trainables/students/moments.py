@@ -1,6 +1,5 @@
 """Mean and variance of filter banks over a whole split, by which students normalise them wherever they are used."""
 
-import json
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from trainables.cache import building, cache_folder, sha256_of, write_atomically
+from trainables.cache import building, cache_folder, check_sealed, seal
 from trainables.config import Preparation
 from trainables.corpora.prepared import PreparedSplit, SplitPreparation
-from trainables.sequences import Sequences
+from trainables.corpora.sources import Waveforms
 from trainables.students.fbank import LogEnergies
 
 CLIPS_AT_ONCE = 16
@@ -52,16 +51,15 @@ class FilterBankMoments(Preparation):
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         energies, frames = LogEnergies().to(device), 0
         total, squares = (torch.zeros(80, dtype=torch.float64, device=device) for _ in range(2))
-        by_length = np.argsort(split.samples, kind="stable")
+        waveforms, by_length = Waveforms(split), np.argsort(split.samples, kind="stable")
         for start in range(0, len(split), CLIPS_AT_ONCE):
-            clips = [split.audio(int(i)).astype(np.float32) / 32768 for i in by_length[start : start + CLIPS_AT_ONCE]]
-            found = energies(Sequences.stack(clips).changed(lambda values: values.to(device)))
+            clips = waveforms(by_length[start : start + CLIPS_AT_ONCE])
+            found = energies(clips.changed(lambda values: values.to(device)))
             valid = found.values[found.mask].double()
             total, squares, frames = total + valid.sum(dim=0), squares + valid.square().sum(dim=0), frames + len(valid)
         mean = total / frames
         np.save(folder / "moments.npy", torch.stack([mean, squares / frames - mean.square()]).float().cpu().numpy())
-        manifest = {"identity": self.identity(), "frames": frames, "sha256": sha256_of(folder / "moments.npy")}
-        write_atomically(folder / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False))
+        seal(folder, self.identity(), frames=frames)
 
 
 def moments(folder: Path) -> Float[Tensor, "2 80"]:
@@ -69,10 +67,5 @@ def moments(folder: Path) -> Float[Tensor, "2 80"]:
 
     Raises ValueError when they are not what was written.
     """
-    path = folder / "moments.npy"
-    expected = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["sha256"]
-    if (found := sha256_of(path)) != expected:
-        raise ValueError(
-            f"{path} must have SHA-256 {expected}, but has {found} instead; delete its folder to prepare it again."
-        )
-    return torch.from_numpy(np.load(path))
+    check_sealed(folder)
+    return torch.from_numpy(np.load(folder / "moments.npy"))

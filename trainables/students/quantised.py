@@ -11,7 +11,7 @@ from torch.ao.nn.quantized import dynamic
 
 T = TypeVar("T", bound=nn.Module)
 LARGEST = 127
-"""Of signed integers of eight bits, leaving out the one that has no negative."""
+"""The largest signed integer of eight bits; the smallest, which has no negative, is left out."""
 
 
 def quantised(model: T) -> T:

@@ -15,7 +15,7 @@ from pydantic import Field
 from scipy.cluster.vq import kmeans2
 from typing_extensions import override
 
-from trainables.cache import building, cache_folder
+from trainables.cache import building, cache_folder, check_sealed, seal
 from trainables.config import Config, Preparation
 from trainables.corpora.filters import FRAME
 from trainables.corpora.prepared import PreparedSplit, SplitPreparation
@@ -86,17 +86,17 @@ class ClusterPreparation(Preparation):
     def build(self) -> Path:
         """The folder of the units, made if it is not there.
 
-        Raises ValueError when there are too few frames.
+        Raises ValueError when there are too few frames, or when what is there is damaged.
         """
         split = PreparedSplit(self.split.build())
         with building(self.folder()) as folder:
             if folder is not None:
                 teacher = self.teacher.build((self.teacher.depth,))
                 heard = listen(teacher, split, self._drawn(split))
-                self.clusters.fit(np.concatenate([each.values[each.mask].cpu().numpy() for _, each in heard])).save(
-                    folder
-                )
-        HiddenUnits.load(self.folder())
+                states = np.concatenate([each.values[each.mask].cpu().numpy() for _, each in heard])
+                self.clusters.fit(states).save(folder)
+                seal(folder, self.identity())
+        check_sealed(self.folder())
         return self.folder()
 
     def _drawn(self, split: PreparedSplit) -> Indices:

@@ -26,7 +26,7 @@ from torch import Tensor
 from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 from typing_extensions import override
 
-from trainables.cache import building, cache_folder, sha256_of, write_atomically
+from trainables.cache import building, cache_folder, check_sealed, seal, sha256_of
 from trainables.config import Folder, Preparation, Where
 from trainables.teachers.hidden_units import HiddenUnits
 from trainables.weights import Sha256
@@ -56,7 +56,7 @@ RENAMED = {
 TEMPERATURE = 0.1
 """HuBERT's τ, where the settings do not say."""
 STRIDES = (5, 2, 2, 2, 2, 2, 2)
-"""Of the convolutions of every HuBERT that fairseq has published; weights do not tell them."""
+"""Strides of the convolutions of every HuBERT that fairseq has published; weights do not tell them."""
 
 
 class _Dictionary:
@@ -98,7 +98,7 @@ class FairseqConversion(Preparation):
         with building(self.folder()) as folder:
             if folder is not None:
                 self._write(folder)
-        self._verify()
+        check_sealed(self.folder())
         return self.folder()
 
     @override
@@ -110,20 +110,7 @@ class FairseqConversion(Preparation):
     def _write(self, folder: Path) -> None:
         weights, settings = read(Path(self.file), self.sha256)
         write_folder(weights, settings, folder)
-        manifest = {
-            "identity": self.identity(),
-            "sha256": {path.name: sha256_of(path) for path in sorted(folder.iterdir())},
-        }
-        write_atomically(folder / "manifest.json", json.dumps(manifest, indent=1))
-
-    def _verify(self) -> None:
-        manifest = json.loads((self.folder() / "manifest.json").read_text(encoding="utf-8"))
-        for name, expected in manifest["sha256"].items():
-            if (found := sha256_of(self.folder() / name)) != expected:
-                raise ValueError(
-                    f"{self.folder() / name} must have SHA-256 {expected}, but has {found} instead; "
-                    "delete its folder to prepare it again."
-                )
+        seal(folder, self.identity())
 
 
 def trusted(path: Path, sha256: str | None) -> str:

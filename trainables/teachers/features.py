@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from trainables.cache import building, cache_folder, sha256_of, write_atomically
+from trainables.cache import building, cache_folder, check_sealed, seal
 from trainables.config import Preparation
 from trainables.corpora.prepared import PreparedSplit, SplitPreparation
 from trainables.corpora.sources import FeatureSource, Indices
@@ -86,11 +86,7 @@ def write_features(
                 rows[i] = written, written + length
                 written += length
     np.save(folder / "rows.npy", rows)
-    manifest = {
-        "identity": identity, "features": features,
-        "sha256": {name: sha256_of(folder / name) for name in ("values.bin", "rows.npy")},
-    }  # fmt: skip
-    write_atomically(folder / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False))
+    seal(folder, identity, features=features)
 
 
 class CachedFeatures:
@@ -121,12 +117,7 @@ class CachedFeatures:
 
     def verify(self) -> None:
         """Raises ValueError when the features are not what was written."""
-        for name, expected in self.manifest["sha256"].items():
-            if (found := sha256_of(self.folder / name)) != expected:
-                raise ValueError(
-                    f"{self.folder / name} must have SHA-256 {expected}, but has {found} instead; "
-                    "delete its folder to prepare it again."
-                )
+        check_sealed(self.folder)
 
 
 @dataclass(frozen=True)

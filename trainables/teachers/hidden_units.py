@@ -58,7 +58,7 @@ class HiddenUnits(nn.Module):
 
     @classmethod
     def load(cls, folder: Path) -> "HiddenUnits":
-        """Those of `folder`. Raises ValueError when they are missing or damaged."""
+        """The hidden units that `save` wrote into a folder. Raises ValueError when they are missing or damaged."""
         try:
             found = load_file(folder / FILE)
             temperature = float(found["temperature"])

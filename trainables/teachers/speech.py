@@ -4,6 +4,8 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -14,12 +16,10 @@ from typing_extensions import override
 
 from trainables.config import Config, Folder, Location, Preparation, Where
 from trainables.sequences import Sequences
-from trainables.students.ctc import Pretrained, Regularisation, architecture
+from trainables.students.ctc import NO_DROPOUT, Pretrained, architecture, layer_count
 from trainables.students.encoders import SpeechEncoder, speech_encoder
 from trainables.teachers.fairseq_file import FairseqConversion
 from trainables.weights import Sha256, fingerprint, locate
-
-NONE = Regularisation(attention=0, hidden=0, activation=0, projection=0, layers=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class AudioTeacher(nn.Module):
     @override
     def forward(self, audio: Sequences) -> TeacherStates:
         """Hidden states of waveforms (batch, samples); of the layers that were not asked for, nothing is kept."""
-        return TeacherStates(self.encoder.states(audio, None, self.layers))
+        return TeacherStates(self.encoder.states(audio, self.layers))
 
 
 class _Encoder(Config, ABC):
@@ -91,7 +91,7 @@ class _Encoder(Config, ABC):
     def standardised(self) -> bool:
         """Whether the model takes waveforms with zero mean and unit variance, by its preprocessor_config.json.
 
-        Where there is none it does, as most; HuBERT base and WavLM base do not.
+        Where there is none it does. `HubertFromFairseq` writes one, by which HuBERT base does not.
         """
         try:
             found = json.loads((locate(self.folder.model) / "preprocessor_config.json").read_text(encoding="utf-8"))
@@ -102,7 +102,7 @@ class _Encoder(Config, ABC):
     def pretrained(self) -> PreTrainedModel:
         """The model with its weights, which students start from."""
         config = self.architecture()
-        return self.folder.build(**NONE.overrides(config))
+        return self.folder.build(**NO_DROPOUT.overrides(config))
 
     def build(self, layers: Collection[int]) -> AudioTeacher:
         """The teacher of these layers, frozen.
@@ -116,8 +116,7 @@ class _Encoder(Config, ABC):
     @property
     def depth(self) -> int:
         """Layers of its Transformer, known before it is built."""
-        config = self.architecture()
-        return config.encoder_layers if config.model_type == "whisper" else config.num_hidden_layers
+        return layer_count(self.architecture())
 
     @property
     def width(self) -> int:
@@ -181,7 +180,7 @@ class HubertFromFairseq(_Encoder):
     @property
     @override
     def folder(self) -> Pretrained:
-        return Pretrained(model=str(self.own_units().build()))
+        return Pretrained(model=_converted(self.file, self.sha256, self.own_units().folder()))
 
     @override
     def own_units(self) -> FairseqConversion:
@@ -208,11 +207,18 @@ class RandomSpeechModel(_Folder):
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             return AutoModel.from_config(
-                architecture(self.model, NONE.overrides(self.architecture())), dtype=torch.float32
+                architecture(self.model, NO_DROPOUT.overrides(self.architecture())), dtype=torch.float32
             )
 
 
 SpeechTeacher = Annotated[SpeechModel | HubertFromFairseq | RandomSpeechModel, Field(discriminator="kind")]
+
+
+@cache
+def _converted(file: str, sha256: str | None, folder: Path) -> str:
+    """The `folder` of a conversion, verified once in each process: it is large, and often asked for."""
+    FairseqConversion(file=file, sha256=sha256).build()
+    return str(folder)
 
 
 def check_layers(layers: Collection[int], depth: int) -> None:

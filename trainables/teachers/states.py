@@ -6,14 +6,15 @@ hundreds of hours a teacher had better listen at each step.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 from typing_extensions import override
 
 from trainables.cache import building, cache_folder
-from trainables.config import Preparation
+from trainables.config import Config, Preparation
 from trainables.corpora.audio import SAMPLE_RATE
 from trainables.corpora.batching import BySeconds, Loader
 from trainables.corpora.prepared import PreparedSplit, SplitPreparation
@@ -23,6 +24,25 @@ from trainables.teachers.features import CachedFeatures, write_features
 from trainables.teachers.speech import AudioTeacher, SpeechTeacher, TeacherStates
 
 SECONDS_AT_ONCE = 60.0
+
+
+class Cached(Config):
+    """The teacher's states over the whole corpus are computed once, for all trials that ask for the same layers."""
+
+    kind: Literal["cached"] = "cached"
+    layers: tuple[int, ...] = ()
+    """Layers to keep, ascending, where trials that need different ones are to share a cache; by default those that this
+    one needs."""
+
+
+class Online(Config):
+    """The teacher listens at each step, as for corpora of hundreds of hours it must."""
+
+    kind: Literal["online"] = "online"
+
+
+Targets = Annotated[Online | Cached, Field(discriminator="kind")]
+"""Where a student's targets come from."""
 
 
 class StatePreparation(Preparation):
