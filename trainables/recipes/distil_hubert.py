@@ -117,10 +117,9 @@ class DistilHubert(Recipe):
     def __str__(self) -> str:
         if not self.distils:
             return f"{self.corpus}, {self.student} undistilled, seed {self.seed}"
-        front = f", front-end {self.front_end_steps} steps" if self.front_end_steps else ""
-        label = "".join(f", {words}" for words in (self.teacher.label, self.hears.label) if words)
-        weights = f"λ = {self.regression:g}, {self.discrimination:g}"
-        return f"{self.corpus}, {self.student} distilled, {weights}{front}{label}, seed {self.seed}"
+        front = f"front-end {self.front_end_steps} steps" if self.front_end_steps else ""
+        parts = f"λ = {self.regression:g}, {self.discrimination:g}", front, self.teacher.label, self.hears.label
+        return f"{self.corpus}, {self.student} distilled, {', '.join(filter(None, parts))}, seed {self.seed}"
 
     @property
     def distils(self) -> bool:
@@ -211,9 +210,8 @@ class DistilHubert(Recipe):
 
     def task(self) -> "DistilHubertTask":
         """The student with its heads and its teacher; the teacher's hidden units must be there."""
-        student = self.initial(moments=self.moments())
+        student, units = self.initial(moments=self.moments()), HiddenUnits.load(self.units().build())
         heads = self.heads.build(student.width, self.student.layers, self.teacher.width)
-        units = HiddenUnits.load(self.units().build())
         return DistilHubertTask(self, student, heads, units)
 
     @override
@@ -222,10 +220,11 @@ class DistilHubert(Recipe):
 
         Raises ValueError when there are more workers than shares, or the teacher lacks a layer.
         """
-        world, task = World.here(), self.task()
+        world = World.here()
+        mine, task = self.optimisation.shares_of(world.rank, world.size), self.task()
         progress = fit_on(
             self._loader("train"), self._loader("valid"), task, run, stage="distillation",
-            optimisation=self.optimisation, batching=self.batching, selection=Last(),
+            optimisation=self.optimisation, batching=self.batching, selection=Last(), mine=mine,
             evaluation_seconds=self.evaluation_seconds, seed=self.seed, world=world,
         )  # fmt: skip
         result = {name: progress.values[name] for name in self.reports()}
@@ -236,8 +235,8 @@ class DistilHubert(Recipe):
                 write_atomically(Path(folder, DISTILLED), json.dumps(result))
                 run.keep(Path(folder, STUDENT))
                 run.keep(Path(folder, DISTILLED))
-        result["step"] = float(self.optimisation.steps)
-        run.report(result, step=self.optimisation.steps)
+        result["step"] = float(self.steps)
+        run.report(result, step=self.steps)
         return result
 
     @override
@@ -343,9 +342,8 @@ class DistilHubertTask(Task):
                 "kl": losses.divergence(log_s, log_t),
                 "agreement": losses.agreement(log_s, log_t),
             }
-            values = torch.stack([found[name] for name in names]).double().cpu()
-            frames = batch.audio.lengths.double().cpu()
-            sums += torch.cat([(values * frames).sum(dim=1), frames.sum()[None]])
+            values, frames = torch.stack([found[name] for name in names]).double(), batch.audio.lengths.double()
+            sums += torch.cat([(values * frames).sum(dim=1), frames.sum()[None]]).cpu()
         *totals, frames = reduced(sums).tolist()
         means = dict(zip(names, (total / frames for total in totals), strict=True))
         regression, discrimination = means["l1"] + means.pop("log_sigmoid"), means.pop("discrimination")

@@ -123,6 +123,7 @@ class DistillL2S(Recipe):
         smaller than a batch.
         """
         world = World.here()
+        mine = self.optimisation.shares_of(world.rank, world.size)
         train, valid, test = (PreparedSplit(self.split(s).build()) for s in ("train", "valid", "test"))
         # As in the released code, which counts characters over both.
         vocabulary = CharacterVocabulary.of([*train.texts, *valid.texts])
@@ -139,8 +140,8 @@ class DistillL2S(Recipe):
         selection = Best(value=f"valid/{self.selection}")
         progress = fit_on(
             loader, Loader(valid), task, run, stage="training", optimisation=self.optimisation,
-            batching=self.batching, selection=selection, evaluation_seconds=self.evaluation_seconds, seed=self.seed,
-            world=world,
+            batching=self.batching, selection=selection, mine=mine,
+            evaluation_seconds=self.evaluation_seconds, seed=self.seed, world=world,
         )  # fmt: skip
         scores = Scores(METRICS)
         with evaluating(task, world, self.optimisation.precision):

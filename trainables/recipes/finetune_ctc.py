@@ -131,6 +131,7 @@ class FineTuneCtc(Recipe):
         smaller than a batch.
         """
         world = World.here()
+        mine = self.optimisation.shares_of(world.rank, world.size)
         splits = {name: PreparedSplit(self.split(name).build()) for name in (*LEARNING, *self.tests)}
         train, valid = (splits[name] for name in LEARNING)
         vocabulary = CharacterVocabulary.of([*train.texts, *valid.texts])
@@ -147,8 +148,8 @@ class FineTuneCtc(Recipe):
         selection = Best(value=f"valid/{self.selection}")
         progress = fit_on(
             loader, Loader(valid), task, run, stage="fine-tuning", optimisation=self.optimisation,
-            batching=self.batching, selection=selection, evaluation_seconds=self.evaluation_seconds, seed=self.seed,
-            world=world,
+            batching=self.batching, selection=selection, mine=mine,
+            evaluation_seconds=self.evaluation_seconds, seed=self.seed, world=world,
         )  # fmt: skip
         result = {f"valid/{metric}": progress.values[f"valid/{metric}"] for metric in METRICS}
         tables: list[pa.Table] = []

@@ -1,5 +1,7 @@
 """The training of a task in one stage over two prepared splits, as most recipes have it."""
 
+from collections.abc import Sequence
+
 from trainables.corpora.batching import Batching, Loader
 from trainables.optimisation import Optimisation
 from trainables.run import Run
@@ -18,16 +20,16 @@ def fit_on(
     optimisation: Optimisation,
     batching: Batching,
     selection: Selection,
+    mine: Sequence[int],
     evaluation_seconds: float,
     seed: int,
     world: World,
 ) -> Progress:
     """Train the task and leave the student that is kept in it; see `fit`.
 
-    `evaluation_seconds` are the padded seconds in one batch of evaluation.
-    Raises ValueError when there are more workers than shares.
+    `mine` are this worker's shares of each global batch, for which a recipe asks before it prepares anything: that is
+    refused where there are too few. `evaluation_seconds` are the padded seconds in one batch of evaluation.
     """
-    mine = optimisation.shares_of(world.rank, world.size)
     return fit(
         task,
         stages=Stages(run, {stage: optimisation}),
