@@ -42,10 +42,10 @@ def estimate(sentences: Iterable[Sequence[str]], order: int) -> Ngram:
             taken[ngram[:-1]] += _of(discount, count)
         gamma = {history: taken[history] / total for history, total in totals.items()}
         ngrams = vocabulary if not before else of_order
-        # Of a word alone the lower distribution is 1/|V|, and all of the vocabulary has it, whatever was counted.
+        # A word alone is interpolated with 1/|V|, and all of the vocabulary has it, whatever was counted.
         probabilities = {
             ngram: (of_order[ngram] - _of(discount, of_order[ngram])) / totals[ngram[:-1]]
-            + gamma[ngram[:-1]] * lower[ngram[before and 1 :]]
+            + gamma[ngram[:-1]] * lower[ngram[1:] or ngram]
             for ngram in sorted(ngrams)
         }
         for history in gamma.keys() - {()}:
