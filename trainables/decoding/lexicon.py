@@ -46,10 +46,7 @@ class Lexicon:
             else:
                 found[word] = (spelling,)
         if not found:
-            raise ValueError(
-                f"The words of a language model must be such as the student's letters can write, but none of {left_out} "
-                f"is."
-            )
+            raise ValueError(f"A language model must have words in the student's letters, but of {left_out} none is.")
         return cls(found, left_out)
 
     @classmethod
@@ -61,7 +58,7 @@ class Lexicon:
         """
         letters, found = _letters(vocabulary), dict[str, tuple[Spelling, ...]]()
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else error.reason
             raise ValueError(f"A lexicon must be UTF-8 text that can be read, but {path} is not: {why}.") from error
@@ -72,7 +69,8 @@ class Lexicon:
             parts = parts[:-1] if parts[-1:] == [DELIMITER] else parts
             if not parts or any(len(part) != 1 for part in parts):
                 raise ValueError(
-                    f"A lexicon must have lines such as word, a tab, w o r d |, but line {number} of {path} is {line!r}."
+                    f"A lexicon must have lines such as word, a tab, w o r d |, but line {number} of {path} is "
+                    f"{line!r}."
                 )
             if (spelling := _spelling("".join(parts), letters)) is None:
                 lacking = next(part for part in parts if not {part, part.lower()} & letters.keys())
