@@ -24,6 +24,10 @@ File = Annotated[str, Where(), AfterValidator(absolute)]
 """A file's path, made absolute."""
 
 
+def _absolute_if_given(path: str | None) -> str | None:
+    return None if path is None else absolute(path)
+
+
 @dataclass(frozen=True)
 class Language:
     """A word n-gram model, in memory or in an ARPA file, and the words of it that a decoder may write."""
@@ -66,8 +70,9 @@ class ArpaFile(Config):
     kind: Literal["arpa_file"] = "arpa_file"
     file: File
     """An ARPA file, plain or in gzip."""
-    lexicon: File | None = None
-    """Words and their spellings in lines such as `word`, a tab, `w o r d |`; by default the model's words by letters."""
+    lexicon: Annotated[str | None, Where(), AfterValidator(_absolute_if_given)] = None
+    """A file of words and spellings in lines such as `word`, a tab, `w o r d |`; by default the model's words, by
+    letters."""
 
     @override
     def fingerprint(self) -> str:
