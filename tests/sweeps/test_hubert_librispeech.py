@@ -8,7 +8,9 @@ import pytest
 
 from orchestrator.cli import main
 from orchestrator.study.table import Published
-from sweeps.hubert_librispeech import PUBLISHED, Options, study
+from sweeps.hubert.options import Options
+from sweeps.hubert.tables import PUBLISHED
+from sweeps.hubert_librispeech import study
 from tests import fairseq
 from tests.corpora import books
 from trainables import testing
@@ -34,8 +36,8 @@ def recipes(options: Options) -> list[FineTuneCtc]:
 def test_the_study_runs_to_its_table(
     release: Path, teacher: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeps.hubert_librispeech.WEIGHTS", ((0.0, 0.0), (1.0, 1.0)))
-    monkeypatch.setattr("sweeps.hubert_librispeech.FEW", 0.005)
+    monkeypatch.setattr("sweeps.hubert.rows.WEIGHTS", ((0.0, 0.0), (1.0, 1.0)))
+    monkeypatch.setattr("sweeps.hubert.presets.FEW", 0.005)
     arguments = [
         "--preset", "mini", "--steps", "10", "--data", str(release), "--teacher", teacher,
         "--storage", str(tmp_path), "--local",
