@@ -82,7 +82,7 @@ class FineTuneCtc(Recipe):
     selection: Literal["wer", "cer"] = "wer"
     """Error rate on the validation split by which the best checkpoint is chosen (fairseq)."""
     similarity: Annotated[LayerSimilarity, Since(before=LayerSimilarity(clips=0))] = LayerSimilarity()
-    """Figure 3: how alike each layer is before and after, for a student of a distillation. It changes no other value."""
+    """Figure 3: how alike each layer of a distilled student is before and after. It changes no other value."""
     evaluation_seconds: Annotated[float, Field(gt=0), Where()] = 240.0
     """Padded seconds in one batch of evaluation."""
     seed: Annotated[int, Field(ge=0)] = 1
