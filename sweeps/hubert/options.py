@@ -15,6 +15,11 @@ class Options(StudyOptions):
     """Tables to make; cells that are in several run once."""
     seeds: tuple[int, ...] = (1,)
     """Seeds, of the distillation and of the fine-tuning; with several, a cell of a table is their mean."""
+    similarity_clips: int = 100
+    """Clips of the first test set on which layers are compared before and after fine-tuning (Figure 3, of Table 2's D&T
+    students); 0 for no comparison."""
+    ceiling: bool = False
+    """Fine-tune the teacher itself too, as a further row of Table 2."""
     steps: int | None = None
     """Optimiser steps of the fine-tuning, those of the distillation, warm-ups and evaluations in proportion; by default
     the preset's."""
