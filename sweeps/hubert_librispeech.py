@@ -14,7 +14,7 @@ from orchestrator.study.value import Value
 from sweeps.hubert.options import Options
 from sweeps.hubert.presets import in_steps, mini, paper
 from sweeps.hubert.rows import students
-from sweeps.hubert.tables import nearness, similarity, table
+from sweeps.hubert.tables import nearness, similarity, table, weights
 from trainables.config import explain
 from trainables.recipes.distil_hubert import DistilHubert
 from trainables.recipes.layer_similarity import LayerSimilarity
@@ -57,6 +57,7 @@ def study(options: Options) -> tuple[Sweep, Layout]:
         metric=judged,
     )
     tables = [table(name, found, amounts, base, options) for name, found in rows.items()]
+    tables += [weights(tables[0], amounts, base)]
     if distilled := [student for student in different.values() if student.distilled]:
         tables.append(nearness(distilled, amounts[0], base))
     figures: list[Curves | Profile] = [

@@ -23,6 +23,11 @@ class Options(StudyOptions):
     steps: int | None = None
     """Optimiser steps of the fine-tuning, those of the distillation, warm-ups and evaluations in proportion; by default
     the preset's."""
+    lm: str | None = None
+    """ARPA file of the n-gram that tests are decoded with too; by default LibriSpeech's `4-gram.arpa.gz` if it is in
+    the folder of `data`, or else a 4-gram of transcripts: train-clean-100's, in the miniature those of all speech."""
+    lexicon: Path | None = None
+    """Words and spellings for the ARPA file, as fairseq has them; by default its words, by letters."""
     data: Path | None = None
     """Folder with `LibriSpeech` and `librispeech_finetuning`, Libri-light's limited sets."""
     teacher: str | None = None

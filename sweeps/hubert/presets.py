@@ -7,11 +7,14 @@ from typing import Any
 import soundfile
 
 from sweeps.commonvoice20 import shortened
+from sweeps.decoding import from_file
 from sweeps.hubert.options import Options
 from trainables import miniature
 from trainables.corpora.batching import BySeconds, ChannelMasking, TimeMasking
 from trainables.corpora.librispeech import LibriLight, LibriSpeech
 from trainables.corpora.text import LettersAndApostrophes
+from trainables.decoding.language import FromCorpus
+from trainables.decoding.with_ngram import NgramDecoding
 from trainables.losses.prediction_heads import LayerToLayer
 from trainables.optimisation import Linear, Optimisation, TriStage
 from trainables.recipes.distil_hubert import DistilHubert
@@ -22,6 +25,8 @@ from trainables.teachers.clusters import Clusters
 from trainables.teachers.speech import HubertFromFairseq, SpeechModel
 from trainables.teachers.states import Cached
 
+FOUR_GRAM = "4-gram.arpa.gz"
+"""LibriSpeech's 4-gram, of the text of its books, as https://openslr.org/11 has it."""
 ALL_OF_IT = ("train-clean-100", "train-clean-360", "train-other-500")
 
 
@@ -44,8 +49,9 @@ def paper(options: Options) -> tuple[FineTuneCtc, list[Amount]]:
     teacher = listener(options, "facebook/hubert-base-ls960")
     hour, ten = (LibriLight(root=root, limited=root, amount=amount) for amount in ("1h", "10h"))
     base = FineTuneCtc(
-        corpus=hour, start=DistilHubert(corpus=books, teacher=teacher), normaliser=LettersAndApostrophes()
-    )
+        corpus=hour, start=DistilHubert(corpus=books, teacher=teacher), normaliser=LettersAndApostrophes(),
+        ngram=decoding(options, LibriSpeech(root=root, tests=())),
+    )  # fmt: skip
     optimisation = base.optimisation
     slow = optimisation.model_copy(update={"learning_rate": 2e-5})
     long = optimisation.model_copy(update={"steps": 80_000, "evaluate_every": 8_000})
@@ -55,6 +61,19 @@ def paper(options: Options) -> tuple[FineTuneCtc, list[Amount]]:
         Amount("10h", "10 h", _fields(ten, optimisation), {"corpus.amount": "10h"}),
         Amount("100h", "100 h", _fields(hundred, long), {"corpus.kind": "librispeech"}),
     ]
+
+
+def decoding(options: Options, books: LibriSpeech) -> NgramDecoding:
+    """The n-gram that is asked for, LibriSpeech's own beside the data, or one of the transcripts of `books`.
+
+    Raises ValueError where a file cannot be used, or what reads large ones is not installed.
+    """
+    beside = options.data and options.data / FOUR_GRAM
+    if lm := options.lm or (str(beside) if beside and beside.is_file() else None):
+        return from_file(lm, options.lexicon)
+    if options.lexicon is not None:
+        raise ValueError("`lexicon` is of the words of an ARPA file, which `lm` must name, but `lm` is not given.")
+    return NgramDecoding(language=FromCorpus(corpus=books, normaliser=LettersAndApostrophes()))
 
 
 def listener(options: Options, default: str) -> SpeechModel | HubertFromFairseq:
@@ -95,6 +114,7 @@ def mini(options: Options) -> tuple[FineTuneCtc, list[Amount]]:
         corpus=few,
         start=start,
         normaliser=LettersAndApostrophes(),
+        ngram=decoding(options, clean.model_copy(update={"train": ALL_OF_IT, "tests": ()})),
         regularisation=Regularisation(attention=0, hidden=0, activation=0, projection=0, layers=0),
         front_end_gradient=1.0,
         masking=TimeMasking(probability=0),

@@ -7,9 +7,11 @@ from pathlib import Path
 from orchestrator.study.layout import Profile
 from orchestrator.study.table import Column, Published, Row, Table
 from orchestrator.study.value import Value
+from sweeps.decoding import note, title, tuned_table, with_ngram
 from sweeps.hubert.options import Options
 from sweeps.hubert.presets import Amount
 from sweeps.hubert.rows import Student
+from trainables.decoding.language import ArpaFile
 from trainables.recipes.distil_hubert import DistilHubert
 from trainables.recipes.finetune_ctc import FineTuneCtc
 
@@ -26,10 +28,18 @@ CEILING = Row("teacher", "teacher itself", {"start.kind": "pretrained"}, group="
 def table(
     number: str, found: Sequence[Student], amounts: Sequence[Amount], base: FineTuneCtc, options: Options
 ) -> Table:
-    """A table with a row for each student and a column for each amount."""
+    """A table with a row for each student, and for each amount a column decoded greedily and one with the n-gram.
+
+    It is the latter that the paper has.
+    """
     paper = options.preset == "paper"
     value = Value("test-clean/wer", counts="words") if paper else Value("test-clean/cer", counts="characters")
-    columns = [Column(amount.name, amount.heading, amount.where, value=value) for amount in amounts]
+    assert base.ngram is not None
+    columns = []
+    for amount in amounts:
+        plain = Column(f"{amount.name}_greedy", amount.heading, amount.where, value=value)
+        columns.append(replace(plain, heading=f"{amount.heading}\ngreedy"))
+        columns.append(replace(with_ngram(plain, value, base.ngram), name=amount.name))
     rows = [student.row() for student in found]
     if options.ceiling and number == "2":
         rows = [*(replace(row, group="students") for row in rows), CEILING]
@@ -47,6 +57,12 @@ def table(
         reasons=_reasons(base) if paper else [],
         notes=_notes(base, options),
     )
+
+
+def weights(table: Table, amounts: Sequence[Amount], base: FineTuneCtc) -> Table:
+    """What was chosen for the n-gram in each cell of a table."""
+    assert base.ngram is not None
+    return tuned_table(table, [Column(amount.name, amount.heading, amount.where) for amount in amounts], base.ngram)
 
 
 def nearness(found: Sequence[Student], amount: Amount, base: FineTuneCtc) -> Table:
@@ -93,7 +109,10 @@ def _reasons(base: FineTuneCtc) -> list[str]:
     """Why the paper's preset is not comparable with the paper."""
     start = base.start
     assert isinstance(start, DistilHubert)
-    reasons = ["Decoding is greedy; the paper's is with a 4-gram."]
+    assert base.ngram is not None
+    reasons = []
+    if not isinstance(base.ngram.language, ArpaFile):
+        reasons.append(f"The {title(base.ngram)} is of transcripts; the paper's is of LibriSpeech's books (`--lm`).")
     if start.teacher.own_units() is None:
         reasons.append("Hidden units are clusters of the teacher's last states; the paper's are HuBERT's own.")
     return reasons
@@ -103,9 +122,11 @@ def _notes(base: FineTuneCtc, options: Options) -> list[str]:
     start = base.start
     assert isinstance(start, DistilHubert)
     units = "its own" if start.teacher.own_units() else f"{start.clusters.count} clusters of its last states"
+    assert base.ngram is not None
     notes = [
+        note(base.ngram),
         f"Teacher {Path(start.teacher.name).name}, whose hidden units are {units}; λ stands as λ_reg, λ_disc, and 0, 0 "
-        "is not distilled."
+        "is not distilled.",
     ]
     if options.ceiling:
         notes.append(
@@ -114,7 +135,7 @@ def _notes(base: FineTuneCtc, options: Options) -> list[str]:
         )
     if options.preset == "mini":
         notes.append(
-            "The miniature's teacher has learned from transcripts, as HuBERT has not, and its speech is of games, much of "
-            "it without what is above 5 kHz: no cell is comparable with the paper."
+            "The miniature's teacher has learned from transcripts, as HuBERT has not; its speech is of games, most of it "
+            "with nothing above 5 kHz."
         )
     return notes

@@ -14,6 +14,7 @@ from tests.corpora import books
 from trainables import testing
 from trainables.cache import sha256_of
 from trainables.config import explain
+from trainables.decoding.tuning import Tuning
 from trainables.recipes.distil_hubert import DistilHubert
 from trainables.recipes.finetune_ctc import FineTuneCtc
 from trainables.recipes.recipe import with_needs
@@ -39,12 +40,16 @@ def lines(file: Path) -> list[dict[str, str]]:
 def test_the_study_runs_to_its_table(
     teacher: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    root, texts = tmp_path / "data", books.TEXTS * 6
+    books.librispeech(books.librilight(root))
     # Of the test set, there must be ten frames for each of 256 features.
-    spoken = testing.corpus(tmp_path / "release", "ro", sizes=(24, 8, 48))
+    for subset in ("dev-clean", "test-clean", "train-clean-100"):
+        books.chapter(root / "LibriSpeech" / subset, 40, 2, texts)
+    for subset in ("train-clean-360", "train-other-500"):
+        books.chapter(root / "LibriSpeech" / subset, len(subset), 10)
     monkeypatch.setattr("sweeps.hubert.rows.WEIGHTS", ((0.0, 0.0), (1.0, 1.0)))
-    monkeypatch.setattr("sweeps.hubert.presets.FEW", 0.005)
     arguments = [
-        "--preset", "mini", "--steps", "10", "--data", str(spoken), "--teacher", teacher, "--ceiling",
+        "--preset", "mini", "--steps", "10", "--data", str(root), "--teacher", teacher, "--ceiling",
         "--storage", str(tmp_path / "runs"), "--local",
     ]  # fmt: skip
     assert main(Options, study, explain, arguments) == 0
@@ -53,7 +58,11 @@ def test_the_study_runs_to_its_table(
     folder = tmp_path / "runs" / "hubert-mini"
     rows = {row["row"]: row for row in lines(folder / "table2.csv")}
     assert list(rows) == ["sw_00", "dt_00", "sw_11", "dt_11", "teacher"]
-    assert all(float(row[amount]) >= 0 for row in rows.values() for amount in ("few", "all"))
+    amounts = "few_greedy", "few", "all_greedy", "all"
+    assert all(float(row[amount]) >= 0 for row in rows.values() for amount in amounts)
+    tuned = {row["row"]: row for row in lines(folder / "table2_tuned.csv")}
+    assert {float(row["few_weight"]) for row in tuned.values()} <= set(Tuning().weights)
+    assert {float(row["all_words"]) for row in tuned.values()} <= set(Tuning().word_scores)
     near = {row["row"]: row for row in lines(folder / "near.csv")}
     assert list(near) == ["sw_11", "dt_11"]
     assert 0 <= float(near["dt_11"]["agreement"]) <= 1

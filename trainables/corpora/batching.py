@@ -218,7 +218,7 @@ class Loader:
     hop: int = FRAME
     """Samples from one frame of the student to the next, in which masks are drawn."""
     usable: Indices | None = None
-    """The utterances to train on; by default all."""
+    """The utterances to train on, or to evaluate; by default all."""
     channel_masking: ChannelMasking | None = None
     features: int = 0
     """Features of the student's frames, over which channels are masked."""
@@ -253,7 +253,8 @@ class Loader:
     def evaluation(self, *, seconds: float, rank: int, world_size: int) -> Iterator[Batch]:
         """This rank's part of the split, each utterance once over all ranks, longest batches first."""
         lengths = self.split.samples / SAMPLE_RATE
-        order = np.argsort(lengths, kind="stable")
+        usable = np.arange(len(lengths)) if self.usable is None else self.usable
+        order = usable[np.argsort(lengths[usable], kind="stable")]
         batches = np.split(order, BySeconds(seconds=seconds).cut(lengths[order])[1:])
         for indices in batches[::-1][rank::world_size]:
             yield self.batch(indices, scale=1.0, seed=None)

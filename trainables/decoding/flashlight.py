@@ -40,6 +40,10 @@ class Flashlight(Config):
     threshold: Annotated[float, Field(gt=0)] = 32.0
     """Score below the best hypothesis's at which others are dropped."""
 
+    def check(self) -> None:
+        """Raises ValueError where flashlight-text is not installed."""
+        _imported()
+
     def build(self, vocabulary: CharacterVocabulary, language: Language) -> "FlashlightSearch":
         """The decoder for a student's vocabulary.
 

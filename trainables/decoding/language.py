@@ -1,4 +1,4 @@
-"""Where the words and the n-grams of a decoder come from: the training transcripts, or a file that somebody made."""
+"""Where the words and the n-grams of a decoder come from: transcripts, or a file that somebody made."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -12,9 +12,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 from typing_extensions import override
 
+from trainables.batch import Utterance
 from trainables.cache import sha256_of
 from trainables.config import Config, Where, absolute, digest
-from trainables.corpora.text import CharacterVocabulary
+from trainables.corpora.corpus import Corpus
+from trainables.corpora.text import CharacterVocabulary, Letters, Normaliser
 from trainables.decoding.lexicon import Lexicon
 from trainables.language import arpa
 from trainables.language.kneser_ney import estimate
@@ -64,6 +66,24 @@ class Estimated(Config):
         return Language(ngram, Lexicon.of(ngram.words, vocabulary))
 
 
+class FromCorpus(Config):
+    """Modified Kneser-Ney of all training transcripts of a corpus, of which the student may have heard a part."""
+
+    kind: Literal["from_corpus"] = "from_corpus"
+    corpus: Corpus
+    normaliser: Normaliser = Letters()
+    order: Annotated[int, Field(ge=ORDERS[0], le=ORDERS[-1])] = 4
+    """Words in its longest n-grams."""
+
+    def build(self, vocabulary: CharacterVocabulary, texts: Sequence[str] = ()) -> Language:
+        """The model of the corpus's transcripts, whatever the `texts` are.
+
+        Raises ValueError where the corpus cannot be read, or has no transcripts.
+        """
+        spoken = (found.text for found in self.corpus.utterances("train") if isinstance(found, Utterance))
+        return Estimated(order=self.order).build(vocabulary, [self.normaliser(text) for text in spoken if text])
+
+
 class ArpaFile(Config):
     """A model that somebody else has made, such as LibriSpeech's 4-gram."""
 
@@ -93,7 +113,7 @@ class ArpaFile(Config):
         return Language(Path(self.file), Lexicon.read(Path(self.lexicon), vocabulary))
 
 
-LanguageSource = Annotated[Estimated | ArpaFile, Field(discriminator="kind")]
+LanguageSource = Annotated[Estimated | FromCorpus | ArpaFile, Field(discriminator="kind")]
 
 
 @cache

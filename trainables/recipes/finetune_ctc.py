@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-import pyarrow as pa
 import torch
 from pydantic import Field
 from typing_extensions import override
@@ -24,18 +23,18 @@ from trainables.corpora.room import with_room
 from trainables.corpora.sources import Tokens
 from trainables.corpora.subsets import Subset
 from trainables.corpora.text import CharacterVocabulary, Letters, Normaliser
+from trainables.decoding.with_ngram import NgramDecoding
 from trainables.export import ctc_folder, distilled_folder
 from trainables.export.card import Card, Dataset, fields
 from trainables.export.recogniser import recogniser
 from trainables.losses.ctc import ctc_loss
-from trainables.metrics import Scores
 from trainables.optimisation import Group, Optimisation, TriStage
 from trainables.recipes import probe
 from trainables.recipes.distil_hubert import DISTILLED, NEARNESS, DistilHubert
 from trainables.recipes.layer_similarity import LayerSimilarity
 from trainables.recipes.one_stage import fit_on
 from trainables.recipes.recipe import Recipe
-from trainables.recipes.recognition import METRICS, STUDENT, keep, score
+from trainables.recipes.recognition import METRICS, STUDENT, TUNED, WITH_NGRAM, Examination, keep, score
 from trainables.run import Run
 from trainables.stages import Best
 from trainables.students.ctc import CTCModel, CTCStudent, Pretrained, Regularisation
@@ -43,7 +42,7 @@ from trainables.students.encoders import SpeechEncoder
 from trainables.students.frames import Frames
 from trainables.students.gradients import scale_gradient
 from trainables.task import Losses, Task
-from trainables.training import World, evaluating
+from trainables.training import World
 
 LEARNING = "train", "valid"
 """Splits that are not tested on; all others of a corpus are."""
@@ -81,6 +80,8 @@ class FineTuneCtc(Recipe):
     """§4.1 for 10 h; 1 h has a rate of 2e-5, 100 h 80 000 steps. The schedule is fairseq's for 80 000 (`base_10h`)."""
     selection: Literal["wer", "cer"] = "wer"
     """Error rate on the validation split by which the best checkpoint is chosen (fairseq)."""
+    ngram: Annotated[NgramDecoding | None, Since()] = None
+    """Decoding of the test sets with a word n-gram too, as the paper has it."""
     similarity: Annotated[LayerSimilarity, Since(before=LayerSimilarity(clips=0))] = LayerSimilarity()
     """Figure 3: how alike each layer of a distilled student is before and after. It changes no other value."""
     evaluation_seconds: Annotated[float, Field(gt=0), Where()] = 240.0
@@ -122,6 +123,8 @@ class FineTuneCtc(Recipe):
     @override
     def reports(self) -> tuple[str, ...]:
         rates = tuple(f"{split}/{metric}" for split in ("valid", *self.tests) for metric in METRICS)
+        if self.ngram:
+            rates += (*TUNED, *(f"{split}/{metric}" for split in self.tests for metric in WITH_NGRAM))
         near = tuple(f"distilled/{name}" for name in NEARNESS) if self.needs() else ()
         return (*rates, *near, *self._alike)
 
@@ -131,14 +134,16 @@ class FineTuneCtc(Recipe):
 
         Keeps `student.safetensors`, with the vocabulary in its metadata, `utterances.parquet`, all test sets as they
         were recognised, `audit.json`, and `quarantine.jsonl` where clips had no room for their transcripts.
-        Raises ValueError when there are more workers than shares, or the subset is larger than the training split or
-        smaller than a batch, or the layers of the student cannot be compared on the first test set.
+        Raises ValueError when there are more workers than shares, the subset is larger than the training split or
+        smaller than a batch, the language model cannot be used, or the layers of the student cannot be compared on the
+        first test set.
         """
         world = World.here()
         mine = self.optimisation.shares_of(world.rank, world.size)
         splits = {name: PreparedSplit(self.split(name).build()) for name in (*LEARNING, *self.tests)}
         train, valid = (splits[name] for name in LEARNING)
         vocabulary = CharacterVocabulary.of([*train.texts, *valid.texts])
+        decoder = self.ngram.build(vocabulary, train.texts) if self.ngram else None
         frames = self.frames()
         usable, without_room = with_room(train, vocabulary, frames.count, frames.hop)
         if self.subset:
@@ -158,14 +163,13 @@ class FineTuneCtc(Recipe):
             evaluation_seconds=self.evaluation_seconds, seed=self.seed, world=world,
         )  # fmt: skip
         result = {f"valid/{metric}": progress.values[f"valid/{metric}"] for metric in METRICS}
-        tables: list[pa.Table] = []
-        for name in self.tests:
-            scores = Scores(METRICS)
-            with evaluating(task, world, self.optimisation.precision):
-                rates = task.evaluate(world.batches(self._evaluation(splits[name], world)), scores)
-            result |= {f"{name}/{metric}": rate for metric, rate in rates.items()}
-            if (table := scores.table(splits[name], name)) is not None:
-                tables.append(table)
+        examination = Examination(task, vocabulary, world, self.optimisation.precision, self.evaluation_seconds)
+        fused = None
+        if self.ngram and decoder:
+            fused, weights = examination.tuned(decoder, self.ngram.tuning, valid)
+            result |= weights
+        rates, tables = examination.tested({name: splits[name] for name in self.tests}, fused)
+        result |= rates
         if world.rank == 0:
             keep(run, task.weights(), vocabulary, tables, audit(splits, usable, without_room), without_room)
             result |= self._similarity(run, task.student.encoder, splits, world)
@@ -268,9 +272,6 @@ class FineTuneCtc(Recipe):
         scale_gradient(encoder, self.front_end_factor)
         return CTCModel(encoder, len(vocabulary))
 
-    def _evaluation(self, split: PreparedSplit, world: World) -> Iterator[Batch]:
-        return Loader(split).evaluation(seconds=self.evaluation_seconds, rank=world.rank, world_size=world.size)
-
 
 class FineTuneTask(Task):
     """CTC alone; in the first steps of the head alone."""
@@ -303,6 +304,6 @@ class FineTuneTask(Task):
         return Losses(loss, {"ctc": loss})
 
     @override
-    def evaluate(self, batches: Iterator[Batch], scores: Scores | None = None) -> dict[str, float]:
-        """CER and WER in percent of greedy decoding; `scores` takes each utterance."""
-        return score(self.student, self.vocabulary, batches, scores)
+    def evaluate(self, batches: Iterator[Batch]) -> dict[str, float]:
+        """CER and WER in percent of greedy decoding."""
+        return score(self.student, self.vocabulary, batches)
