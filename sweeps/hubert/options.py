@@ -10,7 +10,7 @@ class Options(StudyOptions):
     """Options of the sweep over students, losses and amounts of transcribed speech."""
 
     preset: Literal["paper", "mini"] = "paper"
-    """`paper`: HuBERT base and LibriSpeech (§4.1). `mini`: Whisper tiny.en and the miniature's Romanian, on a CPU."""
+    """`paper`: HuBERT base and LibriSpeech (§4.1). `mini`: Whisper tiny.en and the English miniature, on a CPU."""
     tables: tuple[Literal["2", "3", "5"], ...] = ("2",)
     """Tables to make; cells that are in several run once."""
     seeds: tuple[int, ...] = (1,)

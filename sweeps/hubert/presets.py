@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import soundfile
+
 from sweeps.commonvoice20 import shortened
 from sweeps.hubert.options import Options
 from trainables import miniature
 from trainables.corpora.batching import BySeconds, ChannelMasking, TimeMasking
-from trainables.corpora.common_voice import CommonVoice
 from trainables.corpora.librispeech import LibriLight, LibriSpeech
-from trainables.corpora.subsets import Subset
 from trainables.corpora.text import LettersAndApostrophes
 from trainables.losses.prediction_heads import LayerToLayer
 from trainables.optimisation import Linear, Optimisation, TriStage
@@ -22,8 +22,6 @@ from trainables.teachers.clusters import Clusters
 from trainables.teachers.speech import HubertFromFairseq, SpeechModel
 from trainables.teachers.states import Cached
 
-FEW = 0.08
-"""Hours with transcripts in the first column of the miniature."""
 ALL_OF_IT = ("train-clean-100", "train-clean-360", "train-other-500")
 
 
@@ -72,28 +70,31 @@ def _fields(corpus: LibriSpeech | LibriLight, optimisation: Optimisation) -> dic
 
 
 def mini(options: Options) -> tuple[FineTuneCtc, list[Amount]]:
-    """The same experiment in minutes: students of Whisper tiny.en's encoder on the miniature's Romanian."""
-    small = miniature.locate()
-    corpus = CommonVoice(root=str(options.data or small.corpus), language="ro")
+    """The same experiment in minutes: students of Whisper tiny.en's encoder on the English miniature."""
+    small = miniature.locate_books()
+    books, limited = (str(options.data or folder) for folder in (small.librispeech, small.librilight))
+    clean = LibriSpeech(root=books, valid="dev-clean", tests=("test-clean",))
+    few = LibriLight(root=books, limited=limited, amount="1h", valid=clean.valid, tests=clean.tests)
     start = DistilHubert(
-        corpus=corpus,
-        teacher=listener(options, str(small.student)),
+        corpus=clean.model_copy(update={"tests": ()}),
+        teacher=listener(options, str(small.teacher)),
         student=DeepThin(width=256, feed_forward=512, layers=4, heads=4),
         heads=LayerToLayer(),
         clusters=Clusters(count=100, dimensions=64, frames=20_000),
         targets=Cached(layers=(0, 1, 2, 3, 4)),
         crop=None,
         longest_clip=5.0,
-        batching=BySeconds(seconds=14),
+        batching=BySeconds(seconds=7),
         optimisation=Optimisation(
-            steps=200, warmup=14, schedule=Linear(), learning_rate=1e-3, epsilon=1e-6, weight_decay=1e-6, clip=5.0,
-            evaluate_every=200,
+            steps=300, warmup=21, schedule=Linear(), learning_rate=1e-3, epsilon=1e-6, weight_decay=1e-6, clip=5.0,
+            evaluate_every=300,
         ),
         evaluation_seconds=60,
     )  # fmt: skip
     base = FineTuneCtc(
-        corpus=corpus,
+        corpus=few,
         start=start,
+        normaliser=LettersAndApostrophes(),
         regularisation=Regularisation(attention=0, hidden=0, activation=0, projection=0, layers=0),
         front_end_gradient=1.0,
         masking=TimeMasking(probability=0),
@@ -101,18 +102,23 @@ def mini(options: Options) -> tuple[FineTuneCtc, list[Amount]]:
         frozen_steps=0,
         longest_training_clip=3.5,
         longest_clip=30.0,
-        batching=BySeconds(seconds=14),
+        batching=BySeconds(seconds=7),
         optimisation=Optimisation(
-            steps=250, warmup=50, schedule=TriStage(), learning_rate=1e-3, new_learning_rate=4e-3, evaluate_every=125
+            steps=400, warmup=80, schedule=TriStage(), learning_rate=1e-3, new_learning_rate=4e-3, evaluate_every=200
         ),
         selection="cer",
         evaluation_seconds=60,
     )
-    few = Subset(hours=FEW)
     return base, [
-        Amount("few", "5 min", {"subset": few.model_dump()}, {"subset.hours": few.hours}),
-        Amount("all", "all", {"subset": None}, {"subset.hours": None}),
+        Amount("few", _minutes(few), {"corpus": few.model_dump()}, {"corpus.kind": few.kind}),
+        Amount("all", _minutes(clean), {"corpus": clean.model_dump()}, {"corpus.kind": clean.kind}),
     ]
+
+
+def _minutes(corpus: LibriSpeech | LibriLight) -> str:
+    """How much speech a corpus has to train on, as it truly is: the miniature's sets are named after far more."""
+    clips = (clip for folder in corpus.folders("train") for clip in folder.rglob("*.flac"))
+    return f"{sum(soundfile.info(clip).duration for clip in clips) / 60:.0f} min"
 
 
 def in_steps(base: FineTuneCtc, amounts: Sequence[Amount], steps: int) -> tuple[FineTuneCtc, list[Amount]]:
