@@ -114,7 +114,7 @@ def _notes(base: FineTuneCtc, options: Options) -> list[str]:
         )
     if options.preset == "mini":
         notes.append(
-            "The miniature's teacher has learned from transcripts, as HuBERT has not, and its speech is of games, much of "
-            "it without what is above 5 kHz: no cell is comparable with the paper."
+            "The miniature's teacher has learned from transcripts, as HuBERT has not, and its speech is of games, much "
+            "of it without what is above 5 kHz: no cell is comparable with the paper."
         )
     return notes

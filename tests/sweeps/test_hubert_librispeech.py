@@ -39,10 +39,11 @@ def lines(file: Path) -> list[dict[str, str]]:
 def test_the_study_runs_to_its_table(
     teacher: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    spoken = books.librispeech(books.librilight(tmp_path / "data"))
+    books.chapter(spoken / "LibriSpeech" / "dev-clean", 3, 10)
     # Of the test set, there must be ten frames for each of 256 features.
-    spoken = testing.corpus(tmp_path / "release", "ro", sizes=(24, 8, 48))
+    books.chapter(spoken / "LibriSpeech" / "test-clean", 4, 10, 16 * books.TEXTS)
     monkeypatch.setattr("sweeps.hubert.rows.WEIGHTS", ((0.0, 0.0), (1.0, 1.0)))
-    monkeypatch.setattr("sweeps.hubert.presets.FEW", 0.005)
     arguments = [
         "--preset", "mini", "--steps", "10", "--data", str(spoken), "--teacher", teacher, "--ceiling",
         "--storage", str(tmp_path / "runs"), "--local",
