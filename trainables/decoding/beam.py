@@ -15,6 +15,7 @@ common factor, which is taken out before they leave the range of floats.
 
 import math
 from collections.abc import Iterator
+from heapq import heapify, heapreplace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -30,14 +31,15 @@ from trainables.decoding.language import Language
 SMALL, LARGE = 1e-60, 1e60
 """Bounds of the best hypothesis's probability, beyond which the common factor is taken out."""
 Frame = tuple[list[float], float, list[tuple[int, float]]]
-"""Probabilities of all tokens, that of none of the letters, and the letters that are tried, the likeliest first."""
+"""Probabilities of all tokens, that of none of the letters, and the letters that are tried: the delimiter, if it is,
+and then the likeliest first."""
 
 
 class PrefixBeam(Config):
     """The project's own search, for lexicons of thousands of words and n-grams of at most 4."""
 
     kind: Literal["prefix_beam"] = "prefix_beam"
-    width: Annotated[int, Field(gt=0)] = 16
+    width: Annotated[int, Field(gt=0)] = 20
     """Hypotheses that are kept after each frame."""
     letters: Annotated[int, Field(gt=0)] = 12
     """Most letters that are tried in a frame, the likeliest."""
@@ -74,12 +76,12 @@ class BeamSearch(Decoder):
         beam, scale = [grammar.start()], 0.0
         beam[0].blank = 1.0
         for number, frame in enumerate(self._frames(log_probabilities)):
-            touched = self._extended(beam, number, frame, grammar)
-            totals = [prefix.next_blank + prefix.next_letter for prefix in touched]
-            order = range(len(touched))
-            if len(touched) > self.settings.width:
+            found = self._extended(beam, number, frame, grammar)
+            totals = [prefix.next_blank + prefix.next_letter for prefix in found]
+            order = range(len(found))
+            if len(found) > self.settings.width:
                 order = sorted(order, key=totals.__getitem__, reverse=True)[: self.settings.width]
-            beam, best = [touched[i] for i in order], max(totals)
+            beam, best = [found[i] for i in order], max(totals)
             out = 1.0 if SMALL < best < LARGE or not best else best
             scale += math.log(out)
             for prefix in beam:
@@ -87,43 +89,63 @@ class BeamSearch(Decoder):
         return beam, scale
 
     def _extended(self, beam: list[Prefix], number: int, frame: Frame, grammar: Grammar) -> list[Prefix]:
-        """All that the hypotheses may be after a further frame, in the order in which they are found."""
-        (row, blank, letters), delimiter, touched = frame, self.delimiter, list[Prefix]()
+        """What the hypotheses may be after a further frame: they themselves, and new ones that can still be kept.
+
+        A new one comes from one hypothesis alone (from a few where a word has several spellings), so that its
+        probability is known at once, and it is left out where as many better ones as the beam is wide are there.
+        """
+        (row, blank, letters), delimiter = frame, self.delimiter
         for prefix in beam:
-            token, after_blank, after_letter = prefix.token, prefix.blank, prefix.letter
-            both = after_blank + after_letter
+            prefix.both, prefix.kept = prefix.blank + prefix.letter, number
+        for prefix in beam:
+            token = prefix.token
             # The text stays what it is. Where it ends with a delimiter, another one is no part of it either.
-            again = (both if token == delimiter else after_letter) * row[token]
-            if prefix.frame == number:
-                prefix.next_blank += both * blank
-                prefix.next_letter += again
-            else:
-                prefix.frame, prefix.next_blank, prefix.next_letter = number, both * blank, again
-                touched.append(prefix)
-            followers = prefix.followers
+            letter = prefix.both if token == delimiter else prefix.letter
+            for source, factor in prefix.sources:
+                if source.kept == number:
+                    letter += factor * (source.blank if source.token == token else source.both)
+            prefix.next_blank, prefix.next_letter = prefix.both * blank, letter * row[token]
+        # Its first is what a hypothesis must exceed to be kept; it only grows.
+        bounds = [prefix.next_blank + prefix.next_letter for prefix in beam]
+        bounds += [0.0] * (self.settings.width - len(bounds))
+        heapify(bounds)
+        found = list(beam)
+        for prefix in beam:
+            token, both, followers = prefix.token, prefix.both, prefix.followers
             for letter, probability in letters:
-                mass = probability * (both if letter != token else after_blank if letter != delimiter else 0.0)
-                if not mass:
-                    continue
-                found = followers.get(letter)
-                if found is None:
-                    found = followers[letter] = grammar.follow(prefix, letter)
-                for follower, factor in found:
-                    if follower.frame == number:
-                        follower.next_letter += mass * factor
-                    else:
-                        follower.frame, follower.next_blank, follower.next_letter = number, 0.0, mass * factor
-                        touched.append(follower)
-        return touched
+                mass = probability * (both if letter != token else prefix.blank)
+                if letter == delimiter:  # the first of them: a word's end may make a score better, a letter never
+                    if token == delimiter:
+                        continue
+                elif mass <= bounds[0]:
+                    if letter == token:
+                        continue
+                    break
+                if new := letter not in followers:
+                    followers[letter] = grammar.follow(prefix, letter)
+                for follower, factor in followers[letter]:
+                    gained = mass * factor
+                    if follower.kept == number:
+                        if new:  # it was not among its sources yet
+                            follower.next_letter += gained
+                    elif follower.found == number:
+                        follower.next_letter += gained
+                    elif gained > bounds[0]:
+                        follower.found, follower.next_blank, follower.next_letter = number, 0.0, gained
+                        found.append(follower)
+                        heapreplace(bounds, gained)
+        return found
 
     def _frames(self, log_probabilities: LogProbabilities) -> Iterator[Frame]:
         settings, letters = self.settings, self.vocabulary.unknown  # all tokens before it are letters
         probabilities = np.exp(log_probabilities.astype(np.float64))
         order = np.argsort(-probabilities[:, :letters], axis=1, kind="stable")[:, : settings.letters]
         likely = np.take_along_axis(probabilities, order, axis=1)
-        tried = (likely > math.exp(-settings.threshold)).sum(axis=1).tolist()
+        counts = (likely > math.exp(-settings.threshold)).sum(axis=1).tolist()
         none = probabilities[:, letters:].sum(axis=1).tolist()
         for row, blank, tokens, values, count in zip(
-            probabilities.tolist(), none, order.tolist(), likely.tolist(), tried, strict=True
+            probabilities.tolist(), none, order.tolist(), likely.tolist(), counts, strict=True
         ):
-            yield row, blank, list(zip(tokens[:count], values[:count], strict=True))
+            tried = list(zip(tokens[:count], values[:count], strict=True))
+            tried.sort(key=lambda one: one[0] != self.delimiter)
+            yield row, blank, tried

@@ -36,7 +36,8 @@ class Prefix:
     """
 
     __slots__ = (
-        "blank", "followers", "frame", "letter", "next_blank", "next_letter", "node", "said", "token", "tokens",
+        "blank", "both", "followers", "found", "kept", "letter", "next_blank", "next_letter", "node", "said", "sources",
+        "token", "tokens",
     )  # fmt: skip
 
     def __init__(
@@ -44,13 +45,9 @@ class Prefix:
     ) -> None:
         self.token, self.tokens, self.said, self.node = token, tokens, said, node
         self.followers: dict[int, list[tuple[Prefix, float]]] = {}
-        self.blank = self.letter = self.next_blank = self.next_letter = 0.0
-        self.frame = -1  # in which `next_blank` and `next_letter` were begun
-
-    @property
-    def both(self) -> float:
-        """Probability of all its alignments."""
-        return self.blank + self.letter
+        self.sources: list[tuple[Prefix, float]] = []
+        self.blank = self.letter = self.both = self.next_blank = self.next_letter = 0.0
+        self.found = self.kept = -1  # last frames in which it was met anew, and in which it was in the beam
 
 
 class Grammar(ABC):
@@ -81,13 +78,13 @@ class AnyLetters(Grammar):
 
     @override
     def follow(self, prefix: Prefix, token: int) -> list[tuple[Prefix, float]]:
-        return [(Prefix(token, (*prefix.tokens, token)), 1.0)]
+        return [_followed(prefix, Prefix(token, (*prefix.tokens, token)), 1.0)]
 
     @override
     def finish(self, beam: Iterable[Prefix], scale: float) -> list[Candidate]:
         masses = defaultdict[str, float](float)
         for prefix in beam:
-            masses[self.vocabulary.decode(prefix.tokens)] += prefix.both
+            masses[self.vocabulary.decode(prefix.tokens)] += prefix.blank + prefix.letter
         return [Candidate(text, _log(mass) + scale, 0.0, len(text.split())) for text, mass in masses.items()]
 
 
@@ -136,7 +133,8 @@ class LexiconWords(Grammar):
         if token != self.delimiter:
             if (child := node.children.get(token)) is None:
                 return []
-            return [(Prefix(token, said=said, node=child), math.exp(weight * (ahead[child] - ahead[node])))]
+            factor = math.exp(weight * (ahead[child] - ahead[node]))
+            return [_followed(prefix, Prefix(token, said=said, node=child), factor)]
         found = []
         for word in node.words:
             if (later := said.later.get(word)) is None:
@@ -145,7 +143,8 @@ class LexiconWords(Grammar):
                 later = said.later[word] = Prefix(token, said=more, node=self.spoken.root)
             assert later.said is not None
             value = later.said.language - said.language
-            found.append((later, math.exp(weight * (value - ahead[node]) + self.fusion.word_score)))
+            factor = math.exp(weight * (value - ahead[node]) + self.fusion.word_score)
+            found.append(_followed(prefix, later, factor))
         return found
 
     @override
@@ -155,16 +154,18 @@ class LexiconWords(Grammar):
         for prefix in beam:
             assert prefix.said is not None
             if prefix.token == self.delimiter:
-                masses[prefix.said] += prefix.both
+                masses[prefix.said] += prefix.blank + prefix.letter
                 continue
             for whole, factor in self.follow(prefix, self.delimiter):
                 assert whole.said is not None
-                masses[whole.said] += prefix.both * factor
+                masses[whole.said] += (prefix.blank + prefix.letter) * factor
         if not masses:
             for prefix in beam:
                 assert prefix.said is not None
                 assert prefix.node is not None
-                masses[prefix.said] += prefix.both * math.exp(-self.fusion.weight * self.spoken.ahead[prefix.node])
+                masses[prefix.said] += (prefix.blank + prefix.letter) * math.exp(
+                    -self.fusion.weight * self.spoken.ahead[prefix.node]
+                )
         return [self._candidate(said, _log(mass) + scale) for said, mass in masses.items()]
 
     def _candidate(self, said: Said, score: float) -> Candidate:
@@ -174,6 +175,11 @@ class LexiconWords(Grammar):
             words.append(self.spoken.written[last.word])
             last = last.before
         return Candidate(" ".join(reversed(words)), acoustic, language, said.words)
+
+
+def _followed(source: Prefix, follower: Prefix, factor: float) -> tuple[Prefix, float]:
+    follower.sources.append((source, factor))
+    return follower, factor
 
 
 def _log(probability: float) -> float:
