@@ -2,12 +2,12 @@
 
 `python -m benchmarks.gpu_hubert [--json FILE]` takes at most eight minutes on one GPU and needs no data and no
 checkpoint: 24 clips of 15 s of noise, a teacher of full size with random weights, 200 steps of the training loop in
-bfloat16 and in float32, each with the teacher in the step and without, its states being there already. Batches lie on
-the device, so that nothing is loaded. It prints a line for each and all of it as JSON. `--tiny` runs the same, very
+bfloat16 and in float32, each with the teacher in the step and without, its states being there already. The batch lies
+on the device, so that nothing is loaded. It prints a line for each and all of it as JSON. `--tiny` runs the same, very
 small, on whatever there is. Besides PyTorch and transformers it needs pydantic, jaxtyping, soundfile, soxr, pyarrow,
 jiwer and torchaudio.
 
-The work is counted by torch's FlopCounterMode, of one step: forward, backward, and the teacher's forward.
+The work is counted (flop.py), of one step: forward, backward, and the teacher's forward.
 """
 
 import argparse
@@ -25,10 +25,10 @@ from typing import Any
 
 import torch
 import transformers
-from torch.utils.flop_counter import FlopCounterMode
 from transformers import HubertConfig, HubertModel
 from transformers.utils import logging
 
+from benchmarks.flop import counter
 from benchmarks.peak import PEAKS
 from benchmarks.ratios import device
 from orchestrator.printing import escape_output
@@ -175,12 +175,12 @@ def measured(task: DistilHubertTask, batch: Batch, world: World, size: Size, lim
 
 def operations(task: DistilHubertTask, batch: Batch, world: World) -> int:
     """Floating-point operations of a step, forward and backward, and of the teacher, where it is in the step."""
-    with FlopCounterMode(display=False) as counter:
+    with counter() as counted:
         with world.precision(task.recipe.optimisation.precision):
             losses = task(batch)
         losses.total.backward()
     task.zero_grad()
-    return counter.get_total_flops()
+    return counted.get_total_flops()
 
 
 def arms(size: Size, told: Callable[[str], None], limit: float = LIMIT) -> Iterator[Arm]:

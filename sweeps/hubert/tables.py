@@ -135,7 +135,7 @@ def _notes(base: FineTuneCtc, options: Options) -> list[str]:
         )
     if options.preset == "mini":
         notes.append(
-            "The miniature's teacher has learned from transcripts, as HuBERT has not; its speech is of games, most of it "
-            "with nothing above 5 kHz."
+            "The miniature's teacher has learned from transcripts, as HuBERT has not, and its speech is of games, much "
+            "of it with nothing above 5 kHz."
         )
     return notes

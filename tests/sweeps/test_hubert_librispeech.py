@@ -40,7 +40,7 @@ def lines(file: Path) -> list[dict[str, str]]:
 def test_the_study_runs_to_its_table(
     teacher: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root, texts = tmp_path / "data", books.TEXTS * 6
+    root, texts = tmp_path / "data", 16 * books.TEXTS
     books.librispeech(books.librilight(root))
     # Of the test set, there must be ten frames for each of 256 features.
     for subset in ("dev-clean", "test-clean", "train-clean-100"):
