@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
+from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
@@ -37,8 +38,8 @@ class Apostrophes:
     """Puts apostrophes back where they were, by the words that have any in training transcripts.
 
     Of a row such as `the`, `boys`, `'`, `house` all ways are weighed to put its apostrophes inside a word, at its end
-    or at the beginning of the next one. Each apostrophe counts log(1 + n), where n is how often its word is in training;
-    for one that is not there, a tenth of how often words alike are: with the same part before or behind the
+    or at the beginning of the next one. Each apostrophe counts log(1 + n), where n is how often its word is in
+    training; for one that is not there, a tenth of how often words alike are: with the same part before or behind the
     apostrophe (o'brien, governor's), or the same letter before one at the end (vampires'). Of equals the fewest words
     are taken.
     """
@@ -101,15 +102,17 @@ class WordPieces:
 
         Raises ValueError when the tokenizer is not a BERT's, or the special pieces are not all kept.
         """
-        model = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
+        backend = getattr(tokenizer, "backend_tokenizer", None)
         vocabulary = tokenizer.get_vocab()
         numbers = [vocabulary[name] for name in SPECIAL if name in vocabulary]
-        if not isinstance(model, WordPiece) or len(numbers) < len(SPECIAL) or numbers[0] != 0:
+        pieces = isinstance(backend, Tokenizer) and isinstance(backend.model, WordPiece)
+        if not pieces or len(numbers) < len(SPECIAL) or numbers[0] != 0:
             raise ValueError(
                 f"A teacher's tokenizer must be a BERT's, of word pieces with {', '.join(SPECIAL)}, of which the "
                 f"first is number 0, but {tokenizer.name_or_path or 'this one'} is not."
             )
         self.tokenizer, self.apostrophes = tokenizer, apostrophes or Apostrophes()
+        self.normalizer = tokenizer.backend_tokenizer.normalizer  # pyright: ignore[reportAttributeAccessIssue]
         self.numbers = sorted(set(range(len(tokenizer)) if kept is None else kept))
         """The tokenizer's number of each piece."""
         lacking = [name for name, number in zip(SPECIAL, numbers, strict=True) if number not in set(self.numbers)]
@@ -221,8 +224,7 @@ def _uncovered(pieces: WordPieces, texts: Sequence[str]) -> str:
     """The sentence about the first word of the transcripts that has no pieces."""
     words = (word for text in texts for word in text.split())
     word = next(word for word in words if pieces.unknown in pieces.encode(word))
-    normalizer = pieces.tokenizer.backend_tokenizer.normalizer
-    letters = word if normalizer is None else normalizer.normalize_str(word)  # BERT reads ğ as g
+    letters = word if pieces.normalizer is None else pieces.normalizer.normalize_str(word)  # BERT reads ğ as g
     known = set(pieces.tokens)
     gone = [c for i, c in enumerate(letters) if (c if i == 0 else CONTINUES + c) not in known and c != "'"]
     return (
