@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 from tokenizers import Tokenizer
@@ -112,7 +112,7 @@ class WordPieces:
                 f"first is number 0, but {tokenizer.name_or_path or 'this one'} is not."
             )
         self.tokenizer, self.apostrophes = tokenizer, apostrophes or Apostrophes()
-        self.normalizer = tokenizer.backend_tokenizer.normalizer  # pyright: ignore[reportAttributeAccessIssue]
+        self.normalizer: Any = getattr(backend, "normalizer", None)
         self.numbers = sorted(set(range(len(tokenizer)) if kept is None else kept))
         """The tokenizer's number of each piece."""
         lacking = [name for name, number in zip(SPECIAL, numbers, strict=True) if number not in set(self.numbers)]
