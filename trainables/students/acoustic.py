@@ -28,7 +28,7 @@ STATES = "states"
 
 
 class Top(Config):
-    """What stands between a pretrained encoder and a decoder: fewer frames, and bidirectional LSTMs that add to them."""
+    """What stands between a pretrained encoder and a decoder: fewer frames, and bidirectional LSTMs above them."""
 
     stack: Size = 2
     """Neighbouring frames that become one: 2 of 20 ms are 40 ms."""
