@@ -29,6 +29,7 @@ from transformers import (
 from trainables.corpora.audio import SAMPLE_RATE
 from trainables.corpora.prepared import PreparedSplit
 from trainables.corpora.sources import Indices
+from trainables.corpora.word_pieces import SPECIAL, WordPieces
 from trainables.sequences import Sequences
 from trainables.teachers.language_model import TextEncoder
 
@@ -187,3 +188,10 @@ def word_piece_bert(folder: Path, width: int = 12) -> Path:
     torch.manual_seed(0)
     BertModel(config).save_pretrained(folder)
     return folder
+
+
+def numbered_pieces(count: int) -> WordPieces:
+    """As many word pieces as are said, the special ones first, that stand for nothing."""
+    names = [*SPECIAL, *(f"p{i}" for i in range(count - len(SPECIAL)))]
+    tokenizer = Tokenizer(models.WordPiece({name: i for i, name in enumerate(names)}, unk_token="[UNK]"))
+    return WordPieces(PreTrainedTokenizerFast(tokenizer_object=tokenizer))
