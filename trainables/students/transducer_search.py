@@ -70,8 +70,8 @@ class GreedyTransduction(_Transduction):
 
 
 class BeamTransduction(_Transduction):
-    """The `width` likeliest token sequences after each frame, those that are alike merged (arXiv 2002.11921 calls the
-    search time-synchronous).
+    """The `width` likeliest token sequences after each frame, of which those that are alike are merged: the search of
+    arXiv 1211.3711, but in step with the frames, so that what is compared has heard as much.
 
     The probability of a sequence is the sum over the alignments that the beam has seen, whatever frames its tokens
     stand on. There is no correction for length: blanks tell how long a clip is.
