@@ -14,7 +14,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from trainables.batch import Batch
-from trainables.config import Preparation, Where
+from trainables.config import Preparation, Since, Where
 from trainables.corpora.audit import audit
 from trainables.corpora.batching import Batching, BySeconds, ChannelMasking, Loader, TimeMasking
 from trainables.corpora.corpus import Corpus
@@ -32,6 +32,7 @@ from trainables.metrics import Scores
 from trainables.optimisation import Group, Optimisation, TriStage
 from trainables.recipes import probe
 from trainables.recipes.distil_hubert import DISTILLED, NEARNESS, DistilHubert
+from trainables.recipes.layer_similarity import LayerSimilarity
 from trainables.recipes.one_stage import fit_on
 from trainables.recipes.recipe import Recipe
 from trainables.recipes.recognition import METRICS, STUDENT, keep, score
@@ -80,6 +81,8 @@ class FineTuneCtc(Recipe):
     """§4.1 for 10 h; 1 h has a rate of 2e-5, 100 h 80 000 steps. The schedule is fairseq's for 80 000 (`base_10h`)."""
     selection: Literal["wer", "cer"] = "wer"
     """Error rate on the validation split by which the best checkpoint is chosen (fairseq)."""
+    similarity: Annotated[LayerSimilarity, Since(before=LayerSimilarity(clips=0))] = LayerSimilarity()
+    """Figure 3: how alike each layer of a distilled student is before and after. It changes no other value."""
     evaluation_seconds: Annotated[float, Field(gt=0), Where()] = 240.0
     """Padded seconds in one batch of evaluation."""
     seed: Annotated[int, Field(ge=0)] = 1
@@ -119,7 +122,8 @@ class FineTuneCtc(Recipe):
     @override
     def reports(self) -> tuple[str, ...]:
         rates = tuple(f"{split}/{metric}" for split in ("valid", *self.tests) for metric in METRICS)
-        return (*rates, *(f"distilled/{name}" for name in NEARNESS)) if self.needs() else rates
+        near = tuple(f"distilled/{name}" for name in NEARNESS) if self.needs() else ()
+        return (*rates, *near, *self._alike)
 
     @override
     def run(self, run: Run) -> dict[str, float]:
@@ -128,7 +132,7 @@ class FineTuneCtc(Recipe):
         Keeps `student.safetensors`, with the vocabulary in its metadata, `utterances.parquet`, all test sets as they
         were recognised, `audit.json`, and `quarantine.jsonl` where clips had no room for their transcripts.
         Raises ValueError when there are more workers than shares, or the subset is larger than the training split or
-        smaller than a batch.
+        smaller than a batch, or the layers of the student cannot be compared on the first test set.
         """
         world = World.here()
         mine = self.optimisation.shares_of(world.rank, world.size)
@@ -140,6 +144,8 @@ class FineTuneCtc(Recipe):
         if self.subset:
             usable = np.intersect1d(usable, self.subset.indices(train, self.batching))
         model, near = self._start(run, vocabulary)
+        if self._alike:
+            self.similarity.check(splits[self.tests[0]], frames, model.width)
         task = FineTuneTask(model, vocabulary, self.frozen_steps)
         loader = Loader(
             train, {"tokens": Tokens(train, vocabulary)}, self.masking, frames.hop, usable,
@@ -162,9 +168,16 @@ class FineTuneCtc(Recipe):
                 tables.append(table)
         if world.rank == 0:
             keep(run, task.weights(), vocabulary, tables, audit(splits, usable, without_room), without_room)
+            result |= self._similarity(run, task.student.encoder, splits, world)
         result |= {"step": float(self.steps), "best_step": float(progress.best_step), **near}
         run.report(result, step=self.steps)
         return result
+
+    @property
+    def _alike(self) -> tuple[str, ...]:
+        """Names of the similarities of layers; none where they are not compared."""
+        start = self.start
+        return self.similarity.reports(start.student.layers) if isinstance(start, DistilHubert) and self.tests else ()
 
     @property
     def front_end_factor(self) -> float:
@@ -220,12 +233,29 @@ class FineTuneCtc(Recipe):
         if isinstance(self.start, Pretrained):
             torch.manual_seed(self.seed)
             return self._pretrained(self.start, vocabulary), {}
+        model = self._with_head(self._before(run, self.start), vocabulary)
         if not self.needs():
-            return self._with_head(self.start.initial(self.regularisation, self.start.moments()), vocabulary), {}
-        kept = run.needed(self.start)
-        near = json.loads((kept / DISTILLED).read_text(encoding="utf-8"))
-        encoder = self.start.trained(kept, self.regularisation)
-        return self._with_head(encoder, vocabulary), {f"distilled/{name}": near[f"valid/{name}"] for name in NEARNESS}
+            return model, {}
+        near = json.loads((run.needed(self.start) / DISTILLED).read_text(encoding="utf-8"))
+        return model, {f"distilled/{name}": near[f"valid/{name}"] for name in NEARNESS}
+
+    def _before(self, run: Run, start: DistilHubert) -> SpeechEncoder:
+        """The student before fine-tuning, as its distillation kept it, or as it was initialised where there is none."""
+        if self.needs():
+            return start.trained(run.needed(start), self.regularisation)
+        return start.initial(self.regularisation, start.moments())
+
+    def _similarity(
+        self, run: Run, after: SpeechEncoder, splits: Mapping[str, PreparedSplit], world: World
+    ) -> dict[str, float]:
+        """Figure 3. The student before fine-tuning is built again: all through training, nothing was kept of it."""
+        if not self._alike:
+            return {}
+        assert isinstance(self.start, DistilHubert)
+        return self.similarity.compare(
+            self._before(run, self.start), after, splits[self.tests[0]],
+            seconds=self.evaluation_seconds, device=world.device,
+        )  # fmt: skip
 
     def _pretrained(self, encoder: Pretrained, vocabulary: CharacterVocabulary) -> CTCModel:
         student = CTCStudent(encoder=encoder, regularisation=self.regularisation, freeze_feature_encoder=False)

@@ -13,7 +13,7 @@ from torch import Tensor
 from trainables.batch import Batch, Rejected
 from trainables.corpora.prepared import write_quarantine
 from trainables.corpora.text import CharacterVocabulary
-from trainables.decoding import greedy
+from trainables.decoding.greedy import greedy
 from trainables.metrics import Scores, transcription, write_utterances
 from trainables.run import Run
 from trainables.sequences import Sequences
