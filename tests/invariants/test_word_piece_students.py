@@ -138,3 +138,4 @@ def test_the_schedules_are_those_of_the_paper_and_of_lingvo() -> None:
     lingvo = Exponential(half_life=100_000, hold=50_000, floor=0.01)
     las = Optimisation(steps=1_000_000, warmup=0, schedule=lingvo)
     shares = [las.factor(step) for step in (0, 50_000, 150_000, 250_000, 999_999)]
+    assert shares == pytest.approx([1, 1, 0.5, 0.25, 0.01])
