@@ -4,7 +4,7 @@ The loader draws them for each utterance from (seed, step, utterance), as it doe
 spans of one width over a share of the frames. Time is not warped.
 """
 
-from typing import Annotated, Protocol
+from typing import Annotated, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ MEL_HOP, MEL_BANDS = 160, 80
 """Samples from one frame of filter banks to the next, and their bands: what a loader draws these masks over."""
 
 
+@runtime_checkable
 class Masks(Protocol):
     """What a loader draws masks by."""
 

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 
@@ -93,6 +93,7 @@ def _normalise(text: str, categories: str, others: Mapping[str, str] = MappingPr
     return text, deleted
 
 
+@runtime_checkable
 class Vocabulary(Protocol):
     """The tokens that transcripts are recognised in."""
 

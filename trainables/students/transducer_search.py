@@ -112,7 +112,7 @@ class BeamTransduction(_Transduction):
         for count in range(self.at_most + 1):
             at = torch.tensor([each.row for _, _, each in rows], device=acoustic.device)
             clips = torch.tensor([clip for clip, _, _ in rows], device=acoustic.device)
-            steps = functional.log_softmax(model.joined(acoustic[clips], known.language[at]).float(), dim=1).double()
+            steps = functional.log_softmax(model.joined(acoustic[clips], known.language[at]).float(), dim=1)
             for (clip, tokens, each), blank in zip(rows, steps[:, model.blank].tolist(), strict=True):
                 before = after[clip].get(tokens)
                 score = each.score + blank
