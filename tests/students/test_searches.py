@@ -163,17 +163,18 @@ def alignments(model: TransducerModel, heard: Sequences, at_most: int, tokens: t
     return math.log(total(0, 0, 0))
 
 
+@pytest.mark.parametrize(("count", "at_most"), [(3, 1), (2, 2)])
 @torch.no_grad()
-def test_a_beam_over_everything_sums_all_alignments() -> None:
-    merged = 0
-    for seed in range(4):
-        model, heard = transducer(4, seed=seed), frames(3, seed=seed)
-        every = [tokens for count in range(4) for tokens in itertools.product((1, 2, 3), repeat=count)]
-        scores = {tokens: alignments(model, heard, 1, tokens) for tokens in every}
+def test_a_beam_over_everything_sums_all_alignments(count: int, at_most: int) -> None:
+    merged, longest = 0, count * at_most
+    for seed in range(6):
+        model, heard = transducer(4, seed=seed, sharper=1.0), frames(count, seed=seed)
+        every = [tokens for size in range(longest + 1) for tokens in itertools.product((1, 2, 3), repeat=size)]
+        scores = {tokens: alignments(model, heard, at_most, tokens) for tokens in every}
         best = max(scores, key=lambda tokens: scores[tokens])
-        found = BeamTransduction(width=64, at_most=1).search(model, heard)
+        found = BeamTransduction(width=len(every), at_most=at_most).search(model, heard)
         assert found == [list(best)]
-        merged += found != GreedyTransduction(at_most=1).search(model, heard)
+        merged += found != GreedyTransduction(at_most=at_most).search(model, heard)
     assert merged > 0
 
 

@@ -37,7 +37,7 @@ KIN = 0.1
 class Apostrophes:
     """Puts apostrophes back where they were, by the words that have any in training transcripts.
 
-    Of a row such as `the`, `boys`, `'`, `house` all ways are weighed to put its apostrophes inside a word, at its end
+    In a row such as `the`, `boys`, `'`, `house` all ways are weighed to put its apostrophes inside a word, at its end
     or at the beginning of the next one. Each apostrophe counts log(1 + n), where n is how often its word is in
     training; for one that is not there, a tenth of how often words alike are: with the same part before or behind the
     apostrophe (o'brien, governor's), or the same letter before one at the end (vampires'). Of equals the fewest words
