@@ -28,6 +28,7 @@ from trainables.corpora.audio import SAMPLE_RATE
 from trainables.corpora.filters import FRAME
 from trainables.corpora.prepared import PreparedSplit
 from trainables.corpora.sources import FeatureSource, Indices
+from trainables.corpora.spec_augment import Masks
 from trainables.sequences import Sequences
 
 WINDOW = 50
@@ -214,14 +215,16 @@ class Loader:
     split: PreparedSplit
     sources: Mapping[str, FeatureSource] = field(default_factory=dict)
     """Sources of all that a batch carries besides audio, by name."""
-    masking: TimeMasking | None = None
+    masking: Masks | None = None
+    """Of frames, such as `TimeMasking`."""
     hop: int = FRAME
     """Samples from one frame of the student to the next, in which masks are drawn."""
     usable: Indices | None = None
     """The utterances to train on, or to evaluate; by default all."""
-    channel_masking: ChannelMasking | None = None
+    channel_masking: Masks | None = None
+    """Of features in all frames of a clip, such as `ChannelMasking`."""
     features: int = 0
-    """Features of the student's frames, over which channels are masked."""
+    """Features over which those are drawn: of the student's frames, or mel bands."""
     crop: int | None = None
     """Samples; in training, of a longer clip a stretch of this length is taken, another one in each step."""
 
