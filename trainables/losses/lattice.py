@@ -1,7 +1,7 @@
 """Forward and backward sums over a transducer's lattice, in float64 (Graves 2012, §2.4).
 
-Node (t, u): frame t = 0 … T − 1 is looked at, u = 0 … N tokens were emitted. Blank leads to (t + 1, u), token y_{u+1} to
-(t, u + 1). Every path starts at (0, 0), takes T blanks and N tokens, and ends with the blank out of (T − 1, N).
+Node (t, u): frame t = 0 … T − 1 is looked at, u = 0 … N tokens were emitted. Blank leads to (t + 1, u), token y_{u+1}
+to (t, u + 1). Every path starts at (0, 0), takes T blanks and N tokens, and ends with the blank out of (T − 1, N).
 
 In float32 a sum over hundreds of frames loses two decimal digits of the gradient; the lattice is small beside the joint
 network's product with the vocabulary, so it is in float64, on a GPU too.

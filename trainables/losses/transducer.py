@@ -1,9 +1,9 @@
 """The transducer's loss over a vocabulary of any size (Graves 2012), exact, without frames × tokens × vocabulary.
 
-At 30 522 word pieces one utterance of LibriSpeech (308 frames, 40 tokens) has 1.5 GB of logits, and a loss that is given
-them makes a gradient of the same size. All that the sum over alignments needs of a node is log p(blank) and
-log p(next token). So the logits are made some rows at a time, of which two numbers and the normaliser stay, and once
-more in the backward pass, where
+At 30 522 word pieces one utterance of LibriSpeech (308 frames, 40 tokens) has 1.5 GB of logits, and a loss that is
+given them makes a gradient of the same size. All that the sum over alignments needs of a node is log p(blank) and
+log p(next token). So the logits are made for some nodes at a time, of which two numbers and the normaliser stay, and
+once more in the backward pass, where
 
     ∂L/∂z(t, u, k) = γ(t, u) p(k) − [k = blank] ξ_b(t, u) − [k = y_{u+1}] ξ_y(t, u),    γ = ξ_b + ξ_y,
 
@@ -40,6 +40,9 @@ class Limits(Config):
     """
 
 
+EXACT = Limits()
+
+
 def transducer_loss(
     acoustic: Sequences,
     language: Sequences,
@@ -47,7 +50,7 @@ def transducer_loss(
     weight: Float[Tensor, "vocabulary hidden"],
     bias: Float[Tensor, " vocabulary"],
     blank: int,
-    limits: Limits = Limits(),
+    limits: Limits = EXACT,
 ) -> Posteriors:
     """−log P(tokens) of each utterance, with gradients, and the posteriors of its alignments, without.
 
@@ -117,15 +120,21 @@ class _Transducer(torch.autograd.Function):
         return found.losses.to(total.dtype), found.blanks, found.tokens
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, upstream: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
-        if upstream is None:
-            return (None,) * 6
-        inputs, (total, by_blank, by_token) = ctx.saved_tensors[:4], ctx.saved_tensors[4:]
-        with torch.autocast(upstream.device.type, enabled=False):
-            chunks = _Chunks(*inputs, ctx.joint, ctx.limits)
-            gradients = chunks.gradients(total, by_blank, by_token, upstream)
-        return *(made.view_as(x).to(x.dtype) for made, x in zip(gradients, inputs, strict=True)), None, None
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        return _gradients(ctx, *grad_outputs)
+
+
+@once_differentiable
+def _gradients(ctx: Any, upstream: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+    """Gradients of acoustic, language, weight and bias; no second derivatives."""
+    if upstream is None:
+        return (None,) * 6
+    acoustic, language, weight, bias, total, by_blank, by_token = ctx.saved_tensors
+    with torch.autocast(upstream.device.type, enabled=False):
+        chunks = _Chunks(acoustic, language, weight, bias, ctx.joint, ctx.limits)
+        gradients = chunks.gradients(total, by_blank, by_token, upstream)
+    inputs = (acoustic, language, weight, bias)
+    return *(made.view_as(x).to(x.dtype) for made, x in zip(gradients, inputs, strict=True)), None, None
 
 
 @dataclass(frozen=True, slots=True)
