@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -65,17 +66,17 @@ def uneven(seed: int = 2) -> tuple[Posteriors, Tensor, Tensor]:
 
 def test_each_frame_is_consumed_once_and_each_token_emitted_once() -> None:
     found, frames, tokens = uneven()
-    within = {"atol": 1e-11, "rtol": 0.0}
+    same = partial(torch.testing.assert_close, atol=1e-11, rtol=0)
     is_frame, is_token = torch.arange(40) < frames[:, None], torch.arange(16) < tokens[:, None]
-    torch.testing.assert_close(found.blanks.sum(dim=2), is_frame.double(), **within)
-    torch.testing.assert_close(found.tokens.sum(dim=1), is_token.double(), **within)
+    same(found.blanks.sum(dim=2), is_frame.double())
+    same(found.tokens.sum(dim=1), is_token.double())
     visits = found.blanks + found.tokens
-    torch.testing.assert_close(visits.sum(dim=(1, 2)), (frames + tokens).double(), **within)
-    torch.testing.assert_close(visits[:, 0, 0], torch.ones(5).double(), **within)
-    torch.testing.assert_close(visits[range(5), frames - 1, tokens], torch.ones(5).double(), **within)
+    same(visits.sum(dim=(1, 2)), (frames + tokens).double())
+    same(visits[:, 0, 0], torch.ones(5).double())
+    same(visits[range(5), frames - 1, tokens], torch.ones(5).double())
     stays = 1 + found.blanks.sum(dim=1)  # of a prefix: the node that it is reached at, and one for each blank
     stays -= torch.nn.functional.one_hot(tokens, 16)  # the last blank leaves the lattice
-    torch.testing.assert_close(visits.sum(dim=1), stays * (torch.arange(16) <= tokens[:, None]), **within)
+    same(visits.sum(dim=1), stays * (torch.arange(16) <= tokens[:, None]))
 
 
 def test_the_posteriors_are_the_gradient_of_the_logarithm() -> None:

@@ -76,10 +76,10 @@ def torchaudios(given: Problem, logits: Tensor, *, softmax: bool = True) -> Tens
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("logits", [7, 35, 10**6])
+@pytest.mark.parametrize("logits", [5, 25, 10**6])
 def test_gradients_are_those_of_finite_differences(logits: int) -> None:
     """With one node at a time, with five, and with all."""
-    given = problem([4, 3, 1], [2, 3, 0], hidden=5, vocabulary=7).double()
+    given = problem([4, 2, 1], [1, 3, 0], hidden=3, vocabulary=5).double()
 
     def losses(acoustic: Tensor, language: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         changed = replace(given, acoustic=acoustic, language=language, weight=weight, bias=bias)
@@ -101,7 +101,7 @@ def test_how_many_logits_are_held_changes_nothing() -> None:
             torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=0)
 
 
-def test_losses_and_gradients_are_gradientsand_nearer_to_float64() -> None:
+def test_losses_and_gradients_are_torchaudios_and_nearer_to_float64() -> None:
     given = problem([120, 71], [25, 12], hidden=32, vocabulary=300)
     ours, exact = given.loss().losses, given.double().loss().losses
     theirs = torchaudios(given, given.logits())
@@ -192,7 +192,7 @@ def test_it_is_parakeets() -> None:
         mask = (torch.arange(9) < frames[:, None]).long()
         encoded = ParakeetEncoderModelOutput(
             last_hidden_state=states, pooler_output=model.encoder_projector(states), attention_mask=mask
-        )  # pyright: ignore[reportCallIssue]
+        )
         given = {"encoder_outputs": encoded, "decoder_input_ids": begun, "labels": tokens.values, "reduction": "none"}
         return model(**given).loss
 
