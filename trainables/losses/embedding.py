@@ -34,7 +34,7 @@ def embedding_loss(predicted: Sequences, teacher: Sequences, distance: Distance)
 
 
 class EmbeddingRegression(Config):
-    """Eq. 3, for decoders that have one state for each token: an affine map of the state, compared with its embedding."""
+    """Eq. 3, for decoders with one state for each token: an affine map of the state, compared with the embedding."""
 
     kind: Literal["embedding_regression"] = "embedding_regression"
     distance: Distance = AbsoluteError()
@@ -184,7 +184,7 @@ class _Pairs(torch.autograd.Function):
             with torch.enable_grad():
                 predicted = (a[frame] + c[token]).requires_grad_()
                 each = config.distance(predicted[None], e[token][None])[0] * flat[some]
-            (slope,) = torch.autograd.grad(each.sum(), predicted)
+                (slope,) = torch.autograd.grad(each.sum(), predicted)
             losses.index_add_(0, utterance, each.detach())
             d_frames.index_add_(0, frame, slope)
             d_tokens.index_add_(0, token, slope)

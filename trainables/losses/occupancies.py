@@ -19,7 +19,7 @@ Occupancy = Float[Tensor, "batch tokens frames"]
 
 
 class Visits(Config):
-    """Eq. 8 divided by its sum over frames: where a path is while it waits for the token, the token's frame included."""
+    """Eq. 8 divided by its sum over frames: where a path is until it emits the token, the token's frame included."""
 
     kind: Literal["visits"] = "visits"
 
