@@ -112,7 +112,7 @@ def test_how_many_pairs_are_held_changes_nothing(pairs: int) -> None:
 def test_nothing_of_frames_times_tokens_times_dimensions_is_kept() -> None:
     given, kept = problem(), []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.numel()) or x, lambda x: x):
-        given.losses(built(Joint()))
+        given.losses(built(Joint(pairs=8)))
     assert max(kept) <= 3 * 11 * TEACHER
 
 
