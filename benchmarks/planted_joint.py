@@ -70,8 +70,10 @@ class Planted:
     def load(cls, file: Path) -> "Planted":
         """Read it again, with gradients wanted."""
         read = load_file(file)
-        inputs = [read[name].requires_grad_() for name in ("acoustic", "language", "weight", "bias")]
-        return cls(*inputs, Sequences(read["tokens"], read["lengths"]), read["frames"])
+        acoustic, language, weight, bias = (
+            read[name].requires_grad_() for name in ("acoustic", "language", "weight", "bias")
+        )
+        return cls(acoustic, language, weight, bias, Sequences(read["tokens"], read["lengths"]), read["frames"])
 
 
 def untrained(shape: Shape) -> Planted:

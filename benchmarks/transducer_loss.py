@@ -12,7 +12,6 @@ The joint network is a trained one (`benchmarks/planted_joint.py`), and its prod
 process of its own, whose time is that of its processor, and whose memory is its peak less what it had before.
 """
 
-import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -44,21 +43,20 @@ TIME = {
 }
 MEMORY = {name: Claim("the same: memory", peer, GRADIENT, 10, "at least") for name, peer in PEERS.items()}
 SHARP = Claim("transducer loss, least 1e-7, sharp alignments: speed", PEERS["torchaudio"], PRODUCTS, 3, "at least")
-UTTERANCE = Claim(
-    "a step at V 30 522, T 308, N 40: memory", "3.1 GB of logits and gradient", GRADIENT, 0.3, "at most", "GB"
-)
+FITS = Claim("a step at V 30 522, T 308, N 40: memory", "3.1 GB of logits and gradient", GRADIENT, 0.3, "at most", "GB")
 FORMS = Claim("the same step with eq. 7", "with eq. 9", "1.00", 1.3, "at most")
 ACOUSTIC, LANGUAGE, TEACHER = 512, 640, 768
+BATCH, UTTERANCE = Shape(8, 150, 30, 4000), Shape(1, 308, 40, 30_522)
 
 
 @dataclass(frozen=True)
 class Size:
     """The sizes of what is measured; by default those of the claims."""
 
-    batch: Shape = Shape(8, 150, 30, 4000)
+    batch: Shape = BATCH
     steps: int = 250
     """Of training the joint network before."""
-    utterance: Shape = Shape(1, 308, 40, 30_522)
+    utterance: Shape = UTTERANCE
 
 
 @dataclass(frozen=True)
@@ -142,7 +140,7 @@ def cost(arm: str, file: str) -> Cost:
     spent, peak = time.process_time() - begun, _megabytes("VmHWM")
     torch.set_num_threads(threads)
     assert given.weight.grad is not None
-    return Cost(spent, peak - before, float(loss), float(given.weight.grad.norm()))
+    return Cost(spent, peak - before, loss.item(), float(given.weight.grad.norm()))
 
 
 def _megabytes(key: str) -> float:
@@ -183,7 +181,7 @@ def measure(repeats: int, size: Size | None = None, run: Callable[[str, str], Co
     note = f"{size.utterance}, untrained; {_told(steps)}"
     peaks = tuple(max(c.megabytes for c in pair) / 1000 for pair in zip(*steps.values(), strict=True))
     forms = ratios(*(tuple(c.seconds for c in steps[form]) for form in ("eq. 7", "eq. 9")))
-    return [*measured, Measurement(UTTERANCE, peaks, note), Measurement(FORMS, forms, note)]
+    return [*measured, Measurement(FITS, peaks, note), Measurement(FORMS, forms, note)]
 
 
 def _in_turn(arms: Mapping[str, str], repeats: int, run: Callable[[str, str], Cost]) -> dict[str, list[Cost]]:

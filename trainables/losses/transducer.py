@@ -11,6 +11,7 @@ is multiplied into the gradients at once. That is four products with the vocabul
 nodes that no path visits. The posteriors ξ come with the loss: what else is aligned to frames takes them from here.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -26,9 +27,16 @@ from trainables.config import Config, Where
 from trainables.losses.lattice import NEVER, Nodes, Posteriors, posteriors
 from trainables.sequences import Sequences, mask_of
 
+FAINTEST = -60.0
+"""Logarithm of the smallest part of ∂L/∂z that is not taken for 0.
+
+e⁻⁶⁰ = 9 · 10⁻²⁷ changes no digit of a gradient. Where alignments are sharp most parts are below it, and become
+subnormal numbers, with which a product takes a processor several times as long.
+"""
+
 
 class Limits(Config):
-    """How much the loss may hold at once, and what its gradient may leave out: by default nothing."""
+    """How much the loss may hold at once, and what its gradient may leave out: by default nothing that counts."""
 
     logits: Annotated[int, Field(gt=0), Where()] = 2**22
     """Logits at once, in float32 16 MB; at least one node's, however large the vocabulary is."""
@@ -179,18 +187,22 @@ class _Chunks:
         d_acoustic, d_language, d_bias = (torch.zeros_like(x) for x in (self.acoustic, self.language, self.bias))
         d_weight = torch.zeros_like(self.weight, dtype=self.bias.dtype)
         visits = by_blank + by_token
-        scale = upstream[:, None, None].to(visits.dtype)
-        all_, blank, token = ((x * scale).to(total.dtype).flatten() for x in (visits, by_blank, by_token))
-        total = total.flatten()
-        for chunk in self.over((visits.flatten() > self.limits.least).nonzero()[:, 0]):
-            some = chunk.nodes
-            slope = chunk.logits.sub_(total[some, None]).exp_().mul_(all_[some, None])
+        kept = (visits > max(self.limits.least, math.exp(FAINTEST))).flatten().nonzero()[:, 0]
+        # γ p = exp(z − normaliser + log γ)
+        lowered = (total - visits.log()).to(total.dtype).flatten()
+        blank, token = (x.to(total.dtype).flatten() for x in (by_blank, by_token))
+        scale = upstream.to(total.dtype).repeat_interleave(self.frames)[:, None]
+        for chunk in self.over(kept):
+            some, factor = chunk.nodes, scale[chunk.frame]
+            slope = chunk.logits.sub_(lowered[some, None])
+            slope = functional.threshold_(slope, FAINTEST, NEVER).exp_()
             slope[:, self.joint.blank] -= blank[some]
             slope.scatter_add_(1, chunk.wanted, -token[some, None])
-            d_bias += slope.sum(dim=0)
+            # What comes from above is multiplied where it is a factor of `hidden` numbers, and not of the vocabulary.
+            d_bias.addmv_(slope.t(), factor[:, 0])
             slope = slope.to(self.weight.dtype)
-            _add_product(d_weight, slope.t(), chunk.hidden.to(slope.dtype))
-            d_hidden = (slope @ self.weight).to(total.dtype).mul_(1 - chunk.hidden.square())
+            _add_product(d_weight, slope.t(), (chunk.hidden * factor).to(slope.dtype))
+            d_hidden = (slope @ self.weight).to(total.dtype).mul_(factor - factor * chunk.hidden.square())
             d_acoustic.index_add_(0, chunk.frame, d_hidden)
             d_language.index_add_(0, chunk.prefix, d_hidden)
         return d_acoustic, d_language, d_weight, d_bias
