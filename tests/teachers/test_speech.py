@@ -101,7 +101,7 @@ def test_the_cache_has_what_the_teacher_says(model, split):
     cached = CachedFeatures(prepared.build())
     audio = PreparedSplit(split.build())
     indices = np.array([3, 0])
-    states = parted(cached(indices), (0, 2)).layers
+    states = parted(cached(indices), prepared.widths()).layers
     batch = Sequences.stack([audio.audio(int(i)).astype(np.float32) / 32768 for i in indices])
     online = teacher.build((0, 2))(batch).layers
     for layer in (0, 2):

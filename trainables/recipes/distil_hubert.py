@@ -37,11 +37,12 @@ from trainables.students.ctc import Regularisation
 from trainables.students.distilled import DISTILLATION, DeepThin, DistilledStudent
 from trainables.students.encoders import SpeechEncoder
 from trainables.students.moments import FilterBankMoments, moments
+from trainables.students.states import State
 from trainables.teachers.clusters import ClusterPreparation, Clusters
 from trainables.teachers.features import CachedFeatures
 from trainables.teachers.heard import HEARD, Hears, OwnClip
 from trainables.teachers.hidden_units import HiddenUnits
-from trainables.teachers.speech import SpeechTeacher, check_layers
+from trainables.teachers.speech import SpeechTeacher
 from trainables.teachers.states import Online, StatePreparation, Targets
 from trainables.training import World
 
@@ -112,15 +113,14 @@ class DistilHubert(Recipe, Objective):
         """One prepared split."""
         return SplitPreparation(corpus=self.corpus, split=split, longest=self.longest_clip)
 
-    def taught(self) -> tuple[int, ...]:
-        """The teacher's layers that the losses compare with, ascending; the last one has the hidden units.
+    def taught(self) -> tuple[State, ...]:
+        """The teacher's states that the losses compare with, in ascending order; the last one has the hidden units.
 
-        Raises ValueError where the teacher has fewer.
+        Raises ValueError where the teacher lacks one.
         """
-        depth = self.teacher.depth
-        wanted = {*self.heads.targets(self.student.layers), depth, *((0,) if self.front_end_steps else ())}
-        check_layers(wanted, depth)
-        return tuple(sorted(wanted))
+        layers = sorted({*self.heads.targets(self.student.layers), self.teacher.depth})
+        below: tuple[State, ...] = (self.front_end_state,) if self.front_end_steps else ()
+        return tuple(self.teacher.widths((*below, *layers)))
 
     def cached(self, split: str) -> StatePreparation:
         """The teacher's states over a split, where they are cached."""
@@ -221,12 +221,13 @@ class DistilHubert(Recipe, Objective):
         return {"seconds": probe.seconds_per_step(task, batches, self.optimisation), "parameters": parameters}
 
     def _task(self, student: SpeechEncoder, units: HiddenUnits, *, online: bool) -> DistilHubertTask:
-        width = self.teacher.width
-        heads = self.heads.build(student.width, self.student.layers, width)
-        unit_head = self.unit_head.build(student=student.width, labels=units.get_buffer("embeddings"))
-        front_end_head = nn.Linear(student.width, width) if self.front_end_steps else None
+        taught, width = self.taught(), student.width
+        heads = self.heads.build(width, self.student.layers, self.teacher.width)
+        unit_head = self.unit_head.build(student=width, labels=units.get_buffer("embeddings"))
+        targets = self.teacher.widths(taught)
+        front_end_head = nn.Linear(width, targets[self.front_end_state]) if self.front_end_steps else None
         dropped = DroppedHeads(heads, unit_head, front_end_head)
-        teacher = self.teacher.build(self.taught()) if online else self.cached("train").layers
+        teacher = self.teacher.build(taught) if online else self.cached("train").widths()
         return DistilHubertTask(self, student, dropped, units, teacher, last=self.teacher.depth)
 
     def _loader(self, name: str) -> Loader:

@@ -20,6 +20,7 @@ from trainables.losses.unit_heads import UnitHead
 from trainables.metrics import reduced
 from trainables.sequences import Sequences
 from trainables.students.encoders import SpeechEncoder
+from trainables.students.states import State
 from trainables.task import Losses, Task
 from trainables.teachers.heard import heard
 from trainables.teachers.hidden_units import HiddenUnits
@@ -44,9 +45,18 @@ class Objective(Config):
     front_end_steps: Annotated[int, Field(ge=0)] = 0
     """N of eq. 5: steps with L_frontend alone; students on filter banks have 5 000, and 25 000 after them (§4.1)."""
     front_end_norm: losses.Norm = "l1"
-    """§3.3: L1 or L2, of the front-end's output and the input of the teacher's first layer (the released code)."""
+    """§3.3: L1 or L2, of the front-end's output and the teacher's state."""
+    front_end_target: Literal["encoder_input", "projected", "convolutions"] = "encoder_input"
+    """Which of the teacher's states are "outputs of the waveform front-end" (§3.3): what its first layer takes (the
+    released code); its frames after the layer norm and the projection, before it knows their positions (Fig. 2 as it is
+    drawn); or what its convolutions give."""
     by: Literal["frame", "utterance"] = "frame"
     """Mean over the frames of a batch, as in the released code, or of each utterance's mean."""
+
+    @property
+    def front_end_state(self) -> State:
+        """The teacher's state that L_frontend compares with."""
+        return 0 if self.front_end_target == "encoder_input" else self.front_end_target
 
     @property
     def distils(self) -> bool:
@@ -75,17 +85,17 @@ class DistilHubertTask(Task):
         student: SpeechEncoder,
         heads: DroppedHeads,
         units: HiddenUnits,
-        teacher: AudioTeacher | tuple[int, ...],
+        teacher: AudioTeacher | Mapping[State, int],
         *,
         last: int,
     ) -> None:
-        """`teacher` is one that listens at each step, or the layers of it that batches bring from a cache; its layer
-        `last` has the hidden units."""
+        """`teacher` is one that listens at each step, or the widths of those of its states that batches bring from a
+        cache; its layer `last` has the hidden units."""
         super().__init__()
         self.objective, self.student, self.units = objective, student, units
         self.heads, self.unit_head, self.front_end_head = heads.layers, heads.units, heads.front_end
         self.depth, self.last = len(student.layers), last
-        self.teacher, self.cached = (teacher, ()) if isinstance(teacher, AudioTeacher) else (None, teacher)
+        self.teacher, self.cached = (teacher, {}) if isinstance(teacher, AudioTeacher) else (None, teacher)
 
     @override
     def skips(self) -> bool:
@@ -120,11 +130,11 @@ class DistilHubertTask(Task):
         return parted(batch.sources["teacher"], self.cached)
 
     def front_end_distance(self, batch: Batch, targets: TeacherStates) -> Float[Tensor, " batch"]:
-        """L_frontend (§3.3) of each utterance: the student's front-end to the input of the teacher's first layer."""
+        """L_frontend (§3.3) of each utterance: the student's front-end to the teacher's state."""
         assert self.front_end_head is not None
         frames = self.student.front_end(batch.audio)  # pyright: ignore[reportCallIssue]
         predicted = Sequences(self.front_end_head(frames.values), frames.lengths)
-        return losses.distance(predicted, targets.layers[0], self.objective.front_end_norm)
+        return losses.distance(predicted, targets.layers[self.objective.front_end_state], self.objective.front_end_norm)
 
     def regression(self, states: Mapping[int, Sequences], targets: TeacherStates) -> dict[str, Float[Tensor, " batch"]]:
         """The two parts of L_reg (eq. 3) of each utterance, and the mean cosine."""

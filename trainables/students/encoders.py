@@ -1,24 +1,30 @@
 """transformers' speech encoders behind one interface: 16 kHz waveforms in, hidden states out, usually 50 a second."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 from typing_extensions import override
 
 from trainables.sequences import Sequences
 from trainables.students import padding
 from trainables.students.fbank import KaldiFilterBanks
+from trainables.students.states import BelowLayers, State, width_of
 from trainables.students.whisper_parts import convolved, log_mel, mel_spectrogram, positioned, transformed
 
 if TYPE_CHECKING:
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+
+Wanted = TypeVar("Wanted", bound=State)
 
 
 class SpeechEncoder(nn.Module, ABC):
@@ -53,20 +59,27 @@ class SpeechEncoder(nn.Module, ABC):
     def convolutions(self) -> tuple[nn.Module, ...]:
         """What has weights below the Transformer and its projection, the lowest first; all goes through the last."""
 
-    def states(self, audio: Sequences, layers: Collection[int]) -> dict[int, Sequences]:
-        """The hidden states after several layers, (batch, frames, features) each, by the layer's number from 1.
+    def hook_below(self, state: BelowLayers, take: Callable[[Tensor], None]) -> RemovableHandle:
+        """Have `take` called with a state below the layers, (batch, frames, features), in each pass from now on.
 
-        0 is the input of layer 1. The last layer's are what the encoder as a whole gives; where layers are pre-norm,
-        those of the layers between are normalised without weights, since else a distance to them would be about their
-        few huge features. Nothing is kept of the layers that are not asked for.
-        Raises ValueError for a layer that the encoder does not have.
+        Raises ValueError where the encoder has no such state.
         """
-        last = len(self.layers)
-        if wrong := sorted(set(layers) - set(range(last + 1))):
+        raise ValueError(f"An encoder must be one pretrained model to give its {state!r}, but is put together of two.")
+
+    def states(self, audio: Sequences, wanted: Collection[Wanted]) -> dict[Wanted, Sequences]:
+        """The hidden states that are `wanted` (`states.py`), (batch, frames, features) each.
+
+        The last layer's are what the encoder as a whole gives; where layers are pre-norm, those of the layers between
+        are normalised without weights, since else a distance to them would be about their few huge features. Nothing is
+        kept of the states that are not asked for.
+        Raises ValueError for a state that the encoder does not have.
+        """
+        last, layers = len(self.layers), {state for state in wanted if isinstance(state, int)}
+        if wrong := sorted(layers - {*range(last + 1)}):
             raise ValueError(
                 f"The layers of an encoder must be from 0 to its last, {last}, but {wrong} were asked for."
             )
-        caught: dict[int, Tensor] = {}
+        caught: dict[State, Tensor] = {}
 
         def catch_input(_: nn.Module, arguments: tuple[Any, ...]) -> None:
             caught[0] = arguments[0]
@@ -75,16 +88,17 @@ class SpeechEncoder(nn.Module, ABC):
             hidden = output[0] if isinstance(output, tuple) else output
             caught[number] = functional.layer_norm(hidden, hidden.shape[2:]) if self.pre_norm else hidden
 
-        hooks = [self.layers[n - 1].register_forward_hook(partial(catch, n)) for n in layers if 0 < n < last]
-        if 0 in layers:
-            hooks.append(self.layers[0].register_forward_pre_hook(catch_input))
-        try:
+        with ExitStack() as hooks:
+            for state in wanted:
+                if not isinstance(state, int):
+                    hooks.enter_context(self.hook_below(state, partial(caught.__setitem__, state)))
+                elif state == 0:
+                    hooks.enter_context(self.layers[0].register_forward_pre_hook(catch_input))
+                elif state < last:
+                    hooks.enter_context(self.layers[state - 1].register_forward_hook(partial(catch, state)))
             output = self(audio, None)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        states = {number: Sequences(hidden, output.lengths).zero_padded() for number, hidden in caught.items()}
-        return states | ({last: output} if last in layers else {})
+        states = {state: Sequences(hidden, output.lengths).zero_padded() for state, hidden in caught.items()}
+        return cast("dict[Wanted, Sequences]", states | ({last: output} if last in layers else {}))
 
 
 def speech_encoder(model: PreTrainedModel, *, standardised: bool = True) -> SpeechEncoder:
@@ -122,6 +136,12 @@ class WaveformEncoder(SpeechEncoder):
     @override
     def convolutions(self) -> tuple[nn.Module, ...]:
         return (self.model.feature_extractor,)
+
+    @override
+    def hook_below(self, state: BelowLayers, take: Callable[[Tensor], None]) -> RemovableHandle:
+        if state == "convolutions":
+            return self.model.feature_extractor.register_forward_hook(lambda _, __, output: take(output.mT))
+        return _hook_projection(self.model, take)
 
     @override
     def forward(
@@ -165,6 +185,11 @@ class Wav2Vec2BertEncoder(SpeechEncoder):
         return ()
 
     @override
+    def hook_below(self, state: BelowLayers, take: Callable[[Tensor], None]) -> RemovableHandle:
+        width_of(self.model.config, state)  # refuses its convolutions
+        return _hook_projection(self.model, take)
+
+    @override
     def forward(
         self,
         audio: Sequences,
@@ -178,6 +203,13 @@ class Wav2Vec2BertEncoder(SpeechEncoder):
             mask_time_indices=None if masked is None else fit_frames(masked, features.values.shape[1]),
         )
         return Sequences(output.last_hidden_state, features.lengths).zero_padded()
+
+
+def _hook_projection(model: Any, take: Callable[[Tensor], None]) -> RemovableHandle:
+    """Some families give beside the projected frames those before it, for losses that are not ours."""
+    return model.feature_projection.register_forward_hook(
+        lambda _, __, output: take(output[0] if isinstance(output, tuple) else output)
+    )
 
 
 class _Noted:
@@ -236,6 +268,11 @@ class WhisperFrames(SpeechEncoder):
     @override
     def convolutions(self) -> tuple[nn.Module, ...]:
         return self.encoder.conv1, self.encoder.conv2
+
+    @override
+    def hook_below(self, state: BelowLayers, take: Callable[[Tensor], None]) -> RemovableHandle:
+        width_of(self.encoder.config, state)  # refuses its projection
+        return self.encoder.conv2.register_forward_hook(lambda _, __, output: take(functional.gelu(output).mT))
 
     @override
     def forward(

@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from trainables.config import Config, Folder, Location, Preparation, Where
 from trainables.sequences import Sequences
 from trainables.students.ctc import NO_DROPOUT, Pretrained, architecture, layer_count
 from trainables.students.encoders import SpeechEncoder, speech_encoder
+from trainables.students.states import State, width_of
 from trainables.teachers.fairseq_file import FairseqConversion
 from trainables.weights import Sha256, fingerprint, locate
 
@@ -26,14 +27,14 @@ from trainables.weights import Sha256, fingerprint, locate
 class TeacherStates:
     """What a teacher makes of a batch."""
 
-    layers: Mapping[int, Sequences]
-    """Hidden states (batch, frames, D_t) after the layers that were asked for; 0 is the input of the first."""
+    layers: Mapping[State, Sequences]
+    """The hidden states that were asked for, (batch, frames, D_t) after a layer; those below may have another width."""
 
 
 class AudioTeacher(nn.Module):
     """A frozen encoder in evaluation mode, whatever is asked of the task that it is part of."""
 
-    def __init__(self, encoder: SpeechEncoder, layers: Collection[int]) -> None:
+    def __init__(self, encoder: SpeechEncoder, layers: Collection[State]) -> None:
         super().__init__()
         self.encoder, self.layers = encoder.requires_grad_(False), tuple(layers)
         self.train(False)
@@ -46,7 +47,7 @@ class AudioTeacher(nn.Module):
     @torch.no_grad()
     @override
     def forward(self, audio: Sequences) -> TeacherStates:
-        """Hidden states of waveforms (batch, samples); of the layers that were not asked for, nothing is kept."""
+        """Hidden states of waveforms (batch, samples); of those that were not asked for, nothing is kept."""
         return TeacherStates(self.encoder.states(audio, self.layers))
 
 
@@ -104,14 +105,13 @@ class _Encoder(Config, ABC):
         config = self.architecture()
         return self.folder.build(**NO_DROPOUT.overrides(config))
 
-    def build(self, layers: Collection[int]) -> AudioTeacher:
-        """The teacher of these layers, frozen.
+    def build(self, layers: Collection[State]) -> AudioTeacher:
+        """The teacher of these layers, or states below them, frozen.
 
-        Raises ValueError for a layer that it does not have.
+        Raises ValueError for one that it does not have.
         """
-        encoder = speech_encoder(self._model(), standardised=self.standardised)
-        check_layers(layers, len(encoder.layers))
-        return AudioTeacher(encoder, layers)
+        self.widths(layers)
+        return AudioTeacher(speech_encoder(self._model(), standardised=self.standardised), layers)
 
     @property
     def depth(self) -> int:
@@ -121,8 +121,18 @@ class _Encoder(Config, ABC):
     @property
     def width(self) -> int:
         """Features of its hidden states, known before it is built."""
-        config = self.architecture()
-        return config.d_model if config.model_type == "whisper" else config.hidden_size
+        return width_of(self.architecture(), self.depth)
+
+    def widths(self, layers: Iterable[State]) -> dict[State, int]:
+        """Features of some of its states, in their order, known before it is built.
+
+        Raises ValueError for one that it does not have.
+        """
+        config, layers = self.architecture(), tuple(layers)
+        depth = layer_count(config)
+        if too_high := [layer for layer in layers if isinstance(layer, int) and layer > depth]:
+            raise ValueError(f"Heads must be for the teacher's layers, 1 to {depth}, but are for {max(too_high)} too.")
+        return {layer: width_of(config, layer) for layer in layers}
 
     @abstractmethod
     def _model(self) -> PreTrainedModel:
@@ -219,9 +229,3 @@ def _converted(file: str, sha256: str | None, folder: Path) -> str:
     """The `folder` of a conversion, verified once in each process: it is large, and often asked for."""
     FairseqConversion(file=file, sha256=sha256).build()
     return str(folder)
-
-
-def check_layers(layers: Collection[int], depth: int) -> None:
-    """Raises ValueError where a teacher has fewer layers than are to be learned from."""
-    if layers and max(layers) > depth:
-        raise ValueError(f"Heads must be for the teacher's layers, 1 to {depth}, but are for {max(layers)} too.")
