@@ -183,8 +183,8 @@ class DistilHubert(Recipe, Objective):
 
     def task(self) -> DistilHubertTask:
         """The student with its heads and its teacher; the teacher's hidden units must be there."""
-        student, units = self.initial(moments=self.moments()), HiddenUnits.load(self.units().build())
-        return self._task(student, units, online=self.targets.kind == "online")
+        units = HiddenUnits.load(self.units().build())  # before anything is drawn, for if they are made, that draws too
+        return self._task(self.initial(moments=self.moments()), units, online=self.targets.kind == "online")
 
     @override
     def run(self, run: Run) -> dict[str, float]:
