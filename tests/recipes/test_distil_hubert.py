@@ -31,7 +31,7 @@ from trainables.students.distilled import DeepThin, FilterBanks, ShallowWide, Te
 from trainables.teachers.fairseq_file import FairseqConversion
 from trainables.teachers.heard import AnotherClip
 from trainables.teachers.speech import HubertFromFairseq, RandomSpeechModel
-from trainables.teachers.states import Cached, Online
+from trainables.teachers.states import Cached, Online, OnlineInTraining
 
 
 def finetuned(start: DistilHubert | Pretrained, corpus: CommonVoice) -> FineTuneCtc:
@@ -91,7 +91,7 @@ def test_each_front_end_and_control_trains(distillation: DistilHubert, tmp_path:
     random = RandomSpeechModel(model=distillation.teacher.name)
     variants: list[dict[str, object]] = [
         {}, {"teacher": random.model_dump()}, {"layers": "sum"}, {"by": "utterance"},
-        {"hears": AnotherClip().model_dump()},
+        {"hears": AnotherClip().model_dump()}, {"targets": OnlineInTraining().model_dump()},
         *({"unit_head": head.model_dump()} for head in (Logits(temperature=0.1), CosineToLabels(), HardLabels())),
     ]  # fmt: skip
     results = [

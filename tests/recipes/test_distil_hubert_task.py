@@ -14,11 +14,12 @@ from tests.interrupted import Interrupted, InterruptedRun
 from trainables.losses.prediction_heads import LayerToLayer, OnLast
 from trainables.recipes.distil_hubert import DistilHubert
 from trainables.run import LocalRun
+from trainables.students.ctc import Regularisation
 from trainables.students.distilled import DeepThin, FilterBanks, ShallowWide
 from trainables.students.states import State
 from trainables.teachers.heard import AnotherClip
 from trainables.teachers.speech import SpeechModel
-from trainables.teachers.states import Online
+from trainables.teachers.states import Online, OnlineInTraining
 
 
 def kept(folder: Path) -> dict[str, Tensor]:
@@ -65,6 +66,27 @@ def test_a_teacher_that_listens_at_each_step_says_what_is_cached(distillation: D
     assert heard.teacher is not None
     assert not heard.teacher.encoder.training
     torch.testing.assert_close(heard(batch).total, cached(batch).total, rtol=2e-3, atol=2e-3)
+
+
+def test_only_the_control_has_dropout_in_its_teacher(distillation: DistilHubert) -> None:
+    usual, control = (changed(distillation, targets=targets.model_dump()) for targets in (Online(), OnlineInTraining()))
+    assert "teacher with dropout" in str(control)
+    assert "teacher with dropout" not in str(usual)
+    batch = first_batch(distillation, 0)
+    for recipe, drops in ((usual, False), (control, True)):
+        task = recipe.task().train()
+        assert task.teacher is not None
+        assert any(module.training for module in task.teacher.modules()) is drops
+        assert not any(weight.requires_grad for weight in task.teacher.parameters())
+        first, second = (task.targets(batch).layers[2].values for _ in range(2))
+        assert torch.equal(first, second) is not drops
+        task(batch).total.backward()
+        assert not any(weight.grad is not None for weight in task.teacher.parameters())
+        task.eval()
+        first, second = (task.targets(batch).layers[2].values for _ in range(2))
+        assert torch.equal(first, second)
+    with pytest.raises(ValueError, match=r"`regularisation.layers` must be 0 in a teacher, .* but is 0.1 instead"):
+        OnlineInTraining(regularisation=Regularisation(layers=0.1))
 
 
 @pytest.mark.parametrize("student", [ShallowWide(layers=1), DeepThin.model_validate(THIN)])

@@ -97,7 +97,8 @@ class DistilHubert(Recipe, Objective):
         if not self.distils:
             return f"{self.corpus}, {self.student} undistilled, seed {self.seed}"
         front = f"front-end {self.front_end_steps} steps" if self.front_end_steps else ""
-        parts = f"λ = {self.regression:g}, {self.discrimination:g}", front, self.teacher.label, self.hears.label
+        labels = self.teacher.label, self.hears.label, self.targets.label
+        parts = f"λ = {self.regression:g}, {self.discrimination:g}", front, *labels
         return f"{self.corpus}, {self.student} distilled, {', '.join(filter(None, parts))}, seed {self.seed}"
 
     @property
@@ -184,7 +185,7 @@ class DistilHubert(Recipe, Objective):
     def task(self) -> DistilHubertTask:
         """The student with its heads and its teacher; the teacher's hidden units must be there."""
         units = HiddenUnits.load(self.units().build())  # before anything is drawn, for if they are made, that draws too
-        return self._task(self.initial(moments=self.moments()), units, online=self.targets.kind == "online")
+        return self._task(self.initial(moments=self.moments()), units, self.targets)
 
     @override
     def run(self, run: Run) -> dict[str, float]:
@@ -216,18 +217,19 @@ class DistilHubert(Recipe, Objective):
         batches = probe.noise(self.batching, longest=self.crop or self.longest_clip, shares=self.optimisation.shares)
         student, width = self.initial(), self.teacher.width
         units = HiddenUnits(torch.randn(8, width), torch.zeros(8), torch.randn(self.clusters.count, 8), 0.1)
-        task = self._task(student, units, online=True)
+        task = self._task(student, units, Online() if self.targets.kind == "cached" else self.targets)
         parameters = float(sum(weight.numel() for weight in student.parameters()))
         return {"seconds": probe.seconds_per_step(task, batches, self.optimisation), "parameters": parameters}
 
-    def _task(self, student: SpeechEncoder, units: HiddenUnits, *, online: bool) -> DistilHubertTask:
+    def _task(self, student: SpeechEncoder, units: HiddenUnits, targets: Targets) -> DistilHubertTask:
         taught, width = self.taught(), student.width
         heads = self.heads.build(width, self.student.layers, self.teacher.width)
         unit_head = self.unit_head.build(student=width, labels=units.get_buffer("embeddings"))
-        targets = self.teacher.widths(taught)
-        front_end_head = nn.Linear(width, targets[self.front_end_state]) if self.front_end_steps else None
+        widths = self.teacher.widths(taught)
+        front_end_head = nn.Linear(width, widths[self.front_end_state]) if self.front_end_steps else None
         dropped = DroppedHeads(heads, unit_head, front_end_head)
-        teacher = self.teacher.build(taught) if online else self.cached("train").widths()
+        cached = targets.kind == "cached"
+        teacher = self.cached("train").widths() if cached else targets.build(self.teacher, taught)
         return DistilHubertTask(self, student, dropped, units, teacher, last=self.teacher.depth)
 
     def _loader(self, name: str) -> Loader:

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from trainables.config import Config, Folder, Location, Preparation, Where
 from trainables.sequences import Sequences
-from trainables.students.ctc import NO_DROPOUT, Pretrained, architecture, layer_count
+from trainables.students.ctc import NO_DROPOUT, Pretrained, Regularisation, architecture, layer_count
 from trainables.students.encoders import SpeechEncoder, speech_encoder
 from trainables.students.states import State, width_of
 from trainables.teachers.fairseq_file import FairseqConversion
@@ -49,6 +49,16 @@ class AudioTeacher(nn.Module):
     def forward(self, audio: Sequences) -> TeacherStates:
         """Hidden states of waveforms (batch, samples); of those that were not asked for, nothing is kept."""
         return TeacherStates(self.encoder.states(audio, self.layers))
+
+
+class AudioTeacherInTraining(AudioTeacher):
+    """A frozen encoder whose dropout is on while the task that it is part of is trained."""
+
+    @override
+    def train(self, mode: bool = True) -> "AudioTeacherInTraining":
+        """Goes where the task goes, as any module does."""
+        nn.Module.train(self, mode)
+        return self
 
 
 class _Encoder(Config, ABC):
@@ -100,18 +110,19 @@ class _Encoder(Config, ABC):
             return True
         return bool(found.get("do_normalize", True))
 
-    def pretrained(self) -> PreTrainedModel:
+    def pretrained(self, regularisation: Regularisation = NO_DROPOUT) -> PreTrainedModel:
         """The model with its weights, which students start from."""
-        config = self.architecture()
-        return self.folder.build(**NO_DROPOUT.overrides(config))
+        return self.folder.build(**regularisation.overrides(self.architecture()))
 
-    def build(self, layers: Collection[State]) -> AudioTeacher:
-        """The teacher of these layers, or states below them, frozen.
+    def build(self, layers: Collection[State], training: Regularisation | None = None) -> AudioTeacher:
+        """The teacher of these layers, or states below them, frozen; with a regularisation for `training` it is in that
+        mode whenever its task is, and else never.
 
-        Raises ValueError for one that it does not have.
+        Raises ValueError for a state that it does not have.
         """
         self.widths(layers)
-        return AudioTeacher(speech_encoder(self._model(), standardised=self.standardised), layers)
+        encoder = speech_encoder(self._model(training or NO_DROPOUT), standardised=self.standardised)
+        return AudioTeacher(encoder, layers) if training is None else AudioTeacherInTraining(encoder, layers)
 
     @property
     def depth(self) -> int:
@@ -135,8 +146,8 @@ class _Encoder(Config, ABC):
         return {layer: width_of(config, layer) for layer in layers}
 
     @abstractmethod
-    def _model(self) -> PreTrainedModel:
-        """The model that teaches."""
+    def _model(self, regularisation: Regularisation) -> PreTrainedModel:
+        """The model that teaches, with this dropout."""
 
 
 class _Folder(_Encoder, ABC):
@@ -164,8 +175,8 @@ class SpeechModel(_Folder):
     kind: Literal["speech_model"] = "speech_model"
 
     @override
-    def _model(self) -> PreTrainedModel:
-        return self.pretrained()
+    def _model(self, regularisation: Regularisation) -> PreTrainedModel:
+        return self.pretrained(regularisation)
 
 
 class HubertFromFairseq(_Encoder):
@@ -197,8 +208,8 @@ class HubertFromFairseq(_Encoder):
         return FairseqConversion(file=self.file, sha256=self.sha256)
 
     @override
-    def _model(self) -> PreTrainedModel:
-        return self.pretrained()
+    def _model(self, regularisation: Regularisation) -> PreTrainedModel:
+        return self.pretrained(regularisation)
 
 
 class RandomSpeechModel(_Folder):
@@ -213,11 +224,11 @@ class RandomSpeechModel(_Folder):
     """The seed of the weights."""
 
     @override
-    def _model(self) -> PreTrainedModel:
+    def _model(self, regularisation: Regularisation) -> PreTrainedModel:
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             return AutoModel.from_config(
-                architecture(self.model, NO_DROPOUT.overrides(self.architecture())), dtype=torch.float32
+                architecture(self.model, regularisation.overrides(self.architecture())), dtype=torch.float32
             )
 
 

@@ -4,13 +4,13 @@ For a corpus of hours: 4 layers of 384 features in half precision are 150 kB for
 hundreds of hours a teacher had better listen at each step.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from typing_extensions import override
 
 from trainables.cache import building, cache_folder
@@ -20,6 +20,7 @@ from trainables.corpora.batching import BySeconds, Loader
 from trainables.corpora.prepared import PreparedSplit, SplitPreparation
 from trainables.corpora.sources import Indices
 from trainables.sequences import Sequences
+from trainables.students.ctc import Regularisation
 from trainables.students.states import State
 from trainables.teachers.features import CachedFeatures, write_features
 from trainables.teachers.speech import AudioTeacher, SpeechTeacher, TeacherStates
@@ -31,6 +32,7 @@ class Cached(Config):
     """The teacher's states over the whole corpus are computed once, for all trials that ask for the same layers."""
 
     kind: Literal["cached"] = "cached"
+    label: ClassVar[str] = ""
     layers: tuple[State, ...] = ()
     """Layers to keep, and states below them, where trials that need different ones are to share a cache; by default
     those that this one needs."""
@@ -40,9 +42,41 @@ class Online(Config):
     """The teacher listens at each step, as for corpora of hundreds of hours it must."""
 
     kind: Literal["online"] = "online"
+    label: ClassVar[str] = ""
+
+    def build(self, teacher: SpeechTeacher, layers: Collection[State]) -> AudioTeacher:
+        """The teacher of these layers, or states below them, always in evaluation mode."""
+        return teacher.build(layers)
 
 
-Targets = Annotated[Online | Cached, Field(discriminator="kind")]
+class OnlineInTraining(Config):
+    """The control of what dropout in the teacher does: it listens at each step in training mode, though frozen.
+
+    So it does in the released code: s3prl calls `train()` of a module that the teacher is part of. No state can be
+    cached then, since each step draws another.
+    """
+
+    kind: Literal["online_in_training"] = "online_in_training"
+    label: ClassVar[str] = "teacher with dropout"
+    regularisation: Regularisation = Regularisation(attention=0.1, hidden=0.1, activation=0, projection=0.1, layers=0)
+    """Its dropout: by default that of HuBERT base's own training (fairseq's `hubert_base_librispeech.yaml`), without
+    layerdrop, which s3prl switches off."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> "OnlineInTraining":
+        if self.regularisation.layers:
+            raise ValueError(
+                "`regularisation.layers` must be 0 in a teacher, whose layers are what is learned, but is "
+                f"{self.regularisation.layers} instead."
+            )
+        return self
+
+    def build(self, teacher: SpeechTeacher, layers: Collection[State]) -> AudioTeacher:
+        """The teacher of these layers, or states below them, in training mode whenever its task is."""
+        return teacher.build(layers, self.regularisation)
+
+
+Targets = Annotated[Online | OnlineInTraining | Cached, Field(discriminator="kind")]
 """Where a student's targets come from."""
 
 
