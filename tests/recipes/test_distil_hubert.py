@@ -11,7 +11,7 @@ from pyarrow import parquet
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tests.distillations import SHORT, THIN, changed
+from tests.distillations import SHORT, THIN, changed, first_batch
 from tests.fairseq import SETTINGS, fairseqs, saved
 from trainables import testing
 from trainables.__main__ import main
@@ -83,6 +83,13 @@ def test_a_teacher_from_fairseqs_file_brings_its_units(
     task = recipe.task()
     assert task.units.temperature == pytest.approx(0.2)
     assert task.units.count == len(weights["label_embs_concat"])
+    few = changed(recipe, special_units="left_out")
+    assert few.signature() != recipe.signature()
+    assert few.preparations() == recipe.preparations()  # the teacher's states are the same
+    fewer = few.task()
+    hidden = recipe.teacher.build((2,))(first_batch(recipe, 0).audio).layers[2]
+    torch.testing.assert_close(fewer.units(hidden).values, task.units(hidden).values[..., 4:].log_softmax(dim=2))
+    assert fewer.unit_head(hidden).values.shape[2] == fewer.units.count == task.units.count - 4
     assert any(isinstance(preparation, FairseqConversion) for preparation in recipe.preparations())
     assert set(recipe.reports()) <= recipe.run(LocalRun(tmp_path / "run")).keys()
 
@@ -105,6 +112,7 @@ def test_what_cannot_be_is_refused(distillation: DistilHubert) -> None:
     for fields, message in (
         ({"front_end_steps": 12}, "`front_end_steps` must be less than all steps, 12, but is 12"),
         ({"front_end_steps": 3}, "`front_end_steps` must be 0 for a student on its teacher's front-end"),
+        ({"special_units": "left_out"}, "`special_units` must be 'kept' for a teacher that is not from fairseq's file"),
         ({"crop": 2.0}, "`crop` must be None where the teacher's states are cached"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -87,6 +87,8 @@ def test_units_are_the_softmax_of_cosines_with_the_bias(tmp_path):
     broadcast = functional.cosine_similarity(embedded[:, :, None], labels[None, None], dim=3) / 0.1
     torch.testing.assert_close(units(hidden).values, broadcast.log_softmax(dim=2))
     torch.testing.assert_close(units(hidden).values.exp().sum(dim=2), torch.ones(2, 3))
+    with pytest.raises(ValueError, match="must be at least 6 to lose 4, but are 5"):
+        units.without_first(4)
     units.save(tmp_path)
     torch.testing.assert_close(HiddenUnits.load(tmp_path)(hidden).values, units(hidden).values)
     assert not list(units.parameters())

@@ -65,6 +65,9 @@ class DistilHubert(Recipe, Objective):
     """What p_s is computed by, and compared by (eq. 4; the released code names three types)."""
     clusters: Clusters = Clusters()
     """Hidden units of a teacher that comes without its own."""
+    special_units: Literal["kept", "left_out"] = "kept"
+    """HuBERT's label embeddings are 504: 500 clusters after four special entries of fairseq's dictionary, which are no
+    frame's label, and get a share of p_t all the same (the released code)."""
     targets: Targets = Online()
     crop: Annotated[float | None, Field(gt=0)] = 15.625
     """Seconds; of longer clips a random stretch is taken (250 000 samples in s3prl)."""
@@ -89,6 +92,10 @@ class DistilHubert(Recipe, Objective):
             )
         if self.front_end_steps and not self._on_filter_banks:
             raise ValueError("`front_end_steps` must be 0 for a student on its teacher's front-end, which has it.")
+        if self.special_units == "left_out" and not self.teacher.special:
+            raise ValueError(
+                "`special_units` must be 'kept' for a teacher that is not from fairseq's file: it has none."
+            )
         if self.targets.kind == "cached" and self.crop is not None and self.crop < self.longest_clip:
             raise ValueError("`crop` must be None where the teacher's states are cached: they are of whole clips.")
         return self
@@ -185,6 +192,8 @@ class DistilHubert(Recipe, Objective):
     def task(self) -> DistilHubertTask:
         """The student with its heads and its teacher; the teacher's hidden units must be there."""
         units = HiddenUnits.load(self.units().build())  # before anything is drawn, for if they are made, that draws too
+        if self.special_units == "left_out":
+            units = units.without_first(self.teacher.special)
         return self._task(self.initial(moments=self.moments()), units, self.targets)
 
     @override

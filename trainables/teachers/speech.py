@@ -19,7 +19,7 @@ from trainables.sequences import Sequences
 from trainables.students.ctc import NO_DROPOUT, Pretrained, Regularisation, architecture, layer_count
 from trainables.students.encoders import SpeechEncoder, speech_encoder
 from trainables.students.states import State, width_of
-from trainables.teachers.fairseq_file import FairseqConversion
+from trainables.teachers.fairseq_file import SPECIAL, FairseqConversion
 from trainables.weights import Sha256, fingerprint, locate
 
 
@@ -66,6 +66,8 @@ class _Encoder(Config, ABC):
 
     label: ClassVar[str] = ""
     """Words for a trial's name, where the teacher is not the usual one."""
+    special: ClassVar[int] = 0
+    """How many of its own hidden units, the first ones, stand for nothing in speech."""
 
     @property
     @abstractmethod
@@ -183,6 +185,7 @@ class HubertFromFairseq(_Encoder):
     """HuBERT from fairseq's own file, which has its hidden units: the paper's teacher (`hubert_base_ls960.pt`)."""
 
     kind: Literal["hubert_from_fairseq"] = "hubert_from_fairseq"
+    special: ClassVar[int] = SPECIAL
     file: Folder
     """Path of the .pt file."""
     sha256: Annotated[Sha256 | None, Where()] = None
