@@ -22,7 +22,7 @@ from trainables.losses.prediction_heads import OnLast
 from trainables.losses.unit_heads import CosineToLabels, HardLabels, Logits
 from trainables.optimisation import Optimisation, TriStage
 from trainables.recipes import probe
-from trainables.recipes.distil_hubert import DistilHubert
+from trainables.recipes.distil_hubert import DistilHubert, released_code
 from trainables.recipes.finetune_ctc import FineTuneCtc, FineTuneTask
 from trainables.recipes.recipe import Recipe, with_needs
 from trainables.run import LocalRun
@@ -121,6 +121,62 @@ def test_what_cannot_be_is_refused(distillation: DistilHubert) -> None:
         changed(distillation, heads=OnLast(layers=(2, 8)).model_dump()).preparations()
     with pytest.raises(ValueError, match=r"`targets.layers` must have all that are needed, \(1, 2\), but are \(2,\)"):
         changed(distillation, targets=Cached(layers=(2,)).model_dump()).preparations()
+
+
+@pytest.mark.parametrize(("student", "initialised"), [
+    (ShallowWide(layers=2, encoder_norm="teacher"), {
+        "transformer": "teacher", "projection": "teacher", "positions": "teacher", "encoder_norm": "random",
+        "front_end": {"kind": "teachers", "convolutions": "teacher", "conv_norm": "none", "gradient": 0.1},
+    }),
+    (DeepThin(front_end=TeachersFrontEnd(gradient=0)), {
+        "front_end": {"kind": "teachers", "convolutions": "teacher", "conv_norm": "none", "gradient": 0.1},
+    }),
+    (DeepThin(front_end=FilterBanks(dropout=0)), {
+        "front_end": {"kind": "filter_banks", "gradient": 1.0, "dropout": 0.1},
+    }),
+])  # fmt: skip
+def test_the_released_codes_settings(
+    distillation: DistilHubert, student: ShallowWide | DeepThin, initialised: dict[str, object]
+) -> None:
+    kept = {
+        "heads": OnLast(layers=(1, 2)).model_dump(), "regression": 2.0, "discrimination": 0.5, "seed": 7, "front_end_steps": 5 if student.front_end.kind == "filter_banks" else 0,
+    }  # fmt: skip
+    other = changed(
+        distillation, **kept, student=student.model_dump(), layers="sum", by="utterance", front_end_norm="l2", front_end_target="convolutions",
+        hears=AnotherClip().model_dump(), unit_head=HardLabels().model_dump(),
+    )  # fmt: skip
+    found = released_code(other).model_dump()
+    unchanged = {name for name, value in other.model_dump().items() if found[name] == value}
+    elsewhere = {"kind", "corpus", "teacher", "clusters", "special_units", "longest_clip", "evaluation_seconds"}
+    assert unchanged == elsewhere | kept.keys()
+    assert found["student"] == {**student.model_dump(), **initialised}
+    assert {name: found[name] for name in ("layers", "by", "front_end_norm", "front_end_target", "special_units")} == {
+        "layers": "mean", "by": "frame", "front_end_norm": "l1", "front_end_target": "encoder_input",
+        "special_units": "kept",
+    }  # fmt: skip
+    assert found["unit_head"] == {"kind": "logits", "temperature": 0.1}
+    assert found["hears"] == {"kind": "own_clip"}
+    assert found["targets"] == {
+        "kind": "online_in_training",
+        "regularisation": {"attention": 0.1, "hidden": 0.1, "activation": 0, "projection": 0.1, "layers": 0},
+    }
+    assert found["crop"] * 16_000 == 250_000
+    assert found["batching"] == {"kind": "by_count", "utterances": 12}
+    optimisation = found["optimisation"]
+    assert (optimisation["steps"], optimisation["warmup"], optimisation["schedule"]["kind"]) == (
+        25_000,
+        1_750,
+        "linear",
+    )
+    assert (optimisation["learning_rate"], optimisation["betas"], optimisation["epsilon"]) == (2e-4, (0.9, 0.98), 1e-6)
+    assert (optimisation["weight_decay"], optimisation["clip"]) == (1e-6, 5.0)
+
+
+def test_the_released_code_trains(distillation: DistilHubert, tmp_path: Path) -> None:
+    wide = ShallowWide(layers=1).model_dump()
+    whole = released_code(changed(distillation, student=wide, heads=OnLast(layers=(1, 2)).model_dump()))
+    few = changed(whole, optimisation=SHORT.model_dump(), batching=ByCount(utterances=6).model_dump())
+    assert set(few.reports()) <= few.run(LocalRun(tmp_path / "run")).keys()
 
 
 def test_a_student_is_fine_tuned_from_what_was_distilled(distillation: DistilHubert, tmp_path: Path) -> None:

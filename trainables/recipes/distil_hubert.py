@@ -8,7 +8,7 @@ of a student with transcripts is `finetune_ctc.py`.
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -43,11 +43,18 @@ from trainables.teachers.features import CachedFeatures
 from trainables.teachers.heard import HEARD, Hears, OwnClip
 from trainables.teachers.hidden_units import HiddenUnits
 from trainables.teachers.speech import SpeechTeacher
-from trainables.teachers.states import Online, StatePreparation, Targets
+from trainables.teachers.states import Online, OnlineInTraining, StatePreparation, Targets
 from trainables.training import World
 
 STUDENT, DISTILLED = "student.safetensors", "distilled.json"
 """Files that a trial keeps: the student's weights, and how near it came to its teacher on the validation split."""
+
+CROP = 250_000 / SAMPLE_RATE
+"""Seconds."""
+DISTILHUBERTS = Optimisation(
+    steps=25_000, warmup=1_750, schedule=Linear(), learning_rate=2e-4, epsilon=1e-6, weight_decay=1e-6, clip=5.0,
+    evaluate_every=2_500,
+)  # fmt: skip
 
 
 class DistilHubert(Recipe, Objective):
@@ -69,15 +76,12 @@ class DistilHubert(Recipe, Objective):
     """HuBERT's label embeddings are 504: 500 clusters after four special entries of fairseq's dictionary, which are no
     frame's label, and get a share of p_t all the same (the released code)."""
     targets: Targets = Online()
-    crop: Annotated[float | None, Field(gt=0)] = 15.625
+    crop: Annotated[float | None, Field(gt=0)] = CROP
     """Seconds; of longer clips a random stretch is taken (250 000 samples in s3prl)."""
     longest_clip: Annotated[float, Field(gt=0)] = 40.0
     """Seconds; longer clips are left out."""
     batching: Batching = ByCount(utterances=24)
-    optimisation: Optimisation = Optimisation(
-        steps=25_000, warmup=1_750, schedule=Linear(), learning_rate=2e-4, epsilon=1e-6, weight_decay=1e-6, clip=5.0,
-        evaluate_every=2_500,
-    )  # fmt: skip
+    optimisation: Optimisation = DISTILHUBERTS
     """DistilHuBERT's (§4.1); the steps of eq. 5's first case are among them."""
     evaluation_seconds: Annotated[float, Field(gt=0), Where()] = 240.0
     """Padded seconds in one batch of evaluation."""
@@ -249,3 +253,42 @@ class DistilHubert(Recipe, Objective):
         elif self.hears.kind == "another_clip":
             sources[HEARD] = self.hears.source(Waveforms(split), len(split))
         return Loader(split, sources, crop=int(self.crop * SAMPLE_RATE) if self.crop else None)
+
+
+def released_code(recipe: DistilHubert) -> DistilHubert:
+    """The same trial as the authors' released code has it (`TCL606/s3prl` at a975aa5f), as far as fields can say.
+
+    Kept are the corpus, the teacher, the seed, the shape of the student with its heads, the weights of the losses and
+    the steps of L_frontend, which are among the 25 000: the files that had them were not released. What fields cannot
+    say is otherwise here than there:
+
+    - its means over frames have the padding in them, on the student's side and on the teacher's;
+    - its group norm is taken over a clip's padding, so that a clip is not what it is alone;
+    - it computes in half precision, and L_disc in single precision; here losses are in single precision, and matrix
+      products in bfloat16 where the device has it;
+    - a run that is resumed repeats the steps of L_frontend, whose counter it does not save;
+    - the number of GPUs that share a batch of 12 is not known, and is taken for one.
+    """
+    student = recipe.student
+    if student.front_end.kind == "teachers":
+        front_end = {"convolutions": "teacher", "conv_norm": "none", "gradient": 0.1}
+    else:
+        front_end = {"gradient": 1.0, "dropout": 0.1}
+    changed: dict[str, Any] = {"front_end": student.front_end.model_copy(update=front_end)}
+    if student.kind == "shallow_wide":
+        changed |= dict.fromkeys(("transformer", "projection", "positions"), "teacher") | {"encoder_norm": "random"}
+    fields: dict[str, Any] = {
+        "hears": OwnClip(),
+        "student": student.model_copy(update=changed),
+        "unit_head": Logits(temperature=0.1),
+        "special_units": "kept",
+        "layers": "mean",
+        "front_end_norm": "l1",
+        "front_end_target": "encoder_input",
+        "by": "frame",
+        "targets": OnlineInTraining(),
+        "crop": CROP,
+        "batching": ByCount(utterances=12),
+        "optimisation": DISTILHUBERTS,
+    }
+    return DistilHubert.model_validate({**dict(recipe), **fields})
