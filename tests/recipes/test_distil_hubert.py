@@ -138,12 +138,14 @@ def test_what_cannot_be_is_refused(distillation: DistilHubert) -> None:
 def test_the_released_codes_settings(
     distillation: DistilHubert, student: ShallowWide | DeepThin, initialised: dict[str, object]
 ) -> None:
+    steps = 5 if student.front_end.kind == "filter_banks" else 0
     kept = {
-        "heads": OnLast(layers=(1, 2)).model_dump(), "regression": 2.0, "discrimination": 0.5, "seed": 7, "front_end_steps": 5 if student.front_end.kind == "filter_banks" else 0,
+        "heads": OnLast(layers=(1, 2)).model_dump(), "regression": 2.0, "discrimination": 0.5, "seed": 7,
+        "front_end_steps": steps,
     }  # fmt: skip
     other = changed(
-        distillation, **kept, student=student.model_dump(), layers="sum", by="utterance", front_end_norm="l2", front_end_target="convolutions",
-        hears=AnotherClip().model_dump(), unit_head=HardLabels().model_dump(),
+        distillation, **kept, student=student.model_dump(), layers="sum", by="utterance", front_end_norm="l2",
+        front_end_target="convolutions", hears=AnotherClip().model_dump(), unit_head=HardLabels().model_dump(),
     )  # fmt: skip
     found = released_code(other).model_dump()
     unchanged = {name for name, value in other.model_dump().items() if found[name] == value}
@@ -163,11 +165,8 @@ def test_the_released_codes_settings(
     assert found["crop"] * 16_000 == 250_000
     assert found["batching"] == {"kind": "by_count", "utterances": 12}
     optimisation = found["optimisation"]
-    assert (optimisation["steps"], optimisation["warmup"], optimisation["schedule"]["kind"]) == (
-        25_000,
-        1_750,
-        "linear",
-    )
+    assert (optimisation["steps"], optimisation["warmup"]) == (25_000, 1_750)
+    assert optimisation["schedule"] == {"kind": "linear"}
     assert (optimisation["learning_rate"], optimisation["betas"], optimisation["epsilon"]) == (2e-4, (0.9, 0.98), 1e-6)
     assert (optimisation["weight_decay"], optimisation["clip"]) == (1e-6, 5.0)
 
