@@ -198,7 +198,7 @@ class DistilHubert(Recipe, Objective):
         units = HiddenUnits.load(self.units().build())  # before anything is drawn, for if they are made, that draws too
         if self.special_units == "left_out":
             units = units.without_first(self.teacher.special)
-        return self._task(self.initial(moments=self.moments()), units, self.targets)
+        return self.assembled(self.initial(moments=self.moments()), units, self.targets)
 
     @override
     def run(self, run: Run) -> dict[str, float]:
@@ -230,11 +230,12 @@ class DistilHubert(Recipe, Objective):
         batches = probe.noise(self.batching, longest=self.crop or self.longest_clip, shares=self.optimisation.shares)
         student, width = self.initial(), self.teacher.width
         units = HiddenUnits(torch.randn(8, width), torch.zeros(8), torch.randn(self.clusters.count, 8), 0.1)
-        task = self._task(student, units, Online() if self.targets.kind == "cached" else self.targets)
+        task = self.assembled(student, units, Online() if self.targets.kind == "cached" else self.targets)
         parameters = float(sum(weight.numel() for weight in student.parameters()))
         return {"seconds": probe.seconds_per_step(task, batches, self.optimisation), "parameters": parameters}
 
-    def _task(self, student: SpeechEncoder, units: HiddenUnits, targets: Targets) -> DistilHubertTask:
+    def assembled(self, student: SpeechEncoder, units: HiddenUnits, targets: Targets) -> DistilHubertTask:
+        """The student with its heads, these hidden units of its teacher, and the teacher or what is cached of it."""
         taught, width = self.taught(), student.width
         heads = self.heads.build(width, self.student.layers, self.teacher.width)
         unit_head = self.unit_head.build(student=width, labels=units.get_buffer("embeddings"))

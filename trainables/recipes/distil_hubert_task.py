@@ -3,6 +3,7 @@ that does: a student that is to have its teacher's hidden states and hidden unit
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -22,7 +23,7 @@ from trainables.sequences import Sequences
 from trainables.students.encoders import SpeechEncoder
 from trainables.students.states import State
 from trainables.task import Losses, Task
-from trainables.teachers.heard import heard
+from trainables.teachers.heard import HEARD, heard
 from trainables.teachers.hidden_units import HiddenUnits
 from trainables.teachers.speech import AudioTeacher, TeacherStates
 from trainables.teachers.states import parted
@@ -95,6 +96,8 @@ class DistilHubertTask(Task):
         self.objective, self.student, self.units = objective, student, units
         self.heads, self.unit_head, self.front_end_head = heads.layers, heads.units, heads.front_end
         self.depth, self.last = len(student.layers), last
+        # What is the same for both is computed once: the convolutions are most of what a thin student costs.
+        self.shares = isinstance(teacher, AudioTeacher) and student.convolves_as(teacher.encoder)
         self.teacher, self.cached = (teacher, {}) if isinstance(teacher, AudioTeacher) else (None, teacher)
 
     @override
@@ -110,7 +113,7 @@ class DistilHubertTask(Task):
         if batch.step < objective.front_end_steps:
             front_end = (self.front_end_distance(batch, targets) * weights).sum()
             return Losses(front_end, {"front_end": front_end})
-        states = self.student.states(batch.audio, {*self.heads.wanted, self.depth})
+        states = self.states(batch, targets)
         terms: dict[str, Float[Tensor, ""]] = {}
         total = torch.zeros((), device=weights.device)
         if objective.regression:
@@ -126,8 +129,17 @@ class DistilHubertTask(Task):
     def targets(self, batch: Batch) -> TeacherStates:
         """The teacher's states, from the cache that the batch brings or from the teacher itself."""
         if self.teacher is not None:
-            return self.teacher(heard(batch))
+            return self.teacher(heard(batch), ("convolutions",) if self._shares(batch) else ())
         return parted(batch.sources["teacher"], self.cached)
+
+    def states(self, batch: Batch, targets: TeacherStates) -> dict[int, Sequences]:
+        """The student's states that heads look at, from its teacher's convolutions where these are its own as well."""
+        known = self.student.given(targets.layers["convolutions"]) if self._shares(batch) else nullcontext()
+        with known:
+            return self.student.states(batch.audio, {*self.heads.wanted, self.depth})
+
+    def _shares(self, batch: Batch) -> bool:
+        return self.shares and HEARD not in batch.sources
 
     def front_end_distance(self, batch: Batch, targets: TeacherStates) -> Float[Tensor, " batch"]:
         """L_frontend (§3.3) of each utterance: the student's front-end to the teacher's state."""
@@ -158,7 +170,8 @@ class DistilHubertTask(Task):
         names = (*NEARNESS, "log_sigmoid", "discrimination")
         sums = torch.zeros(len(names) + 1, dtype=torch.float64)
         for batch in batches:
-            targets, states = self.targets(batch), self.student.states(batch.audio, {*self.heads.wanted, self.depth})
+            targets = self.targets(batch)
+            states = self.states(batch, targets)
             log_s, log_t = self.units_of(states, targets)
             found = self.regression(states, targets) | {
                 "discrimination": self.unit_head.distance(log_s, log_t),

@@ -1,8 +1,8 @@
 """transformers' speech encoders behind one interface: 16 kHz waveforms in, hidden states out, usually 50 a second."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -17,6 +17,7 @@ from typing_extensions import override
 from trainables.sequences import Sequences
 from trainables.students import padding
 from trainables.students.fbank import KaldiFilterBanks
+from trainables.students.noted import Noted, convolved_or_known, hidden_away, hide
 from trainables.students.states import BelowLayers, State, width_of
 from trainables.students.whisper_parts import convolved, log_mel, mel_spectrogram, positioned, transformed
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 
 Wanted = TypeVar("Wanted", bound=State)
+CONVOLVED_BY = "conv_stride", "feat_extract_activation"
+"""Fields of a config that say of its convolutions what the names and shapes of their weights do not."""
 
 
 class SpeechEncoder(nn.Module, ABC):
@@ -65,6 +68,20 @@ class SpeechEncoder(nn.Module, ABC):
         Raises ValueError where the encoder has no such state.
         """
         raise ValueError(f"An encoder must be one pretrained model to give its {state!r}, but is put together of two.")
+
+    def convolves_as(self, other: "SpeechEncoder") -> bool:
+        """Whether its state `convolutions` of any clip is the other's, now and for good, so that it can be `given` that.
+
+        Both have the same convolutions with the same weights, and here none of these learns.
+        """
+        return False
+
+    def given(self, convolutions: Sequences) -> AbstractContextManager[None]:
+        """A block in which that state, (batch, frames, features), is taken for what the convolutions would make.
+
+        Raises ValueError where the encoder does not convolve as any other.
+        """
+        raise ValueError("An encoder must convolve as another does to be given its frames, but does not.")
 
     def states(self, audio: Sequences, wanted: Collection[Wanted]) -> dict[Wanted, Sequences]:
         """The hidden states that are `wanted` (`states.py`), (batch, frames, features) each.
@@ -121,10 +138,11 @@ class WaveformEncoder(SpeechEncoder):
     def __init__(self, model: Any, *, standardised: bool = True) -> None:
         """`standardised` as the model was pretrained: HuBERT base takes waveforms as they are."""
         super().__init__()
-        self.model, self.standardised, self.noted = model, standardised, _Noted()
+        self.model, self.standardised, self.noted = model, standardised, Noted()
         self.width, self.skips_layers = model.config.hidden_size, model.config.layerdrop > 0
         self.pre_norm = getattr(model.config, "do_stable_layer_norm", False)
-        model._mask_hidden_states = partial(_hidden_away, model, self.noted)
+        model._mask_hidden_states = partial(hidden_away, model, self.noted)
+        model.feature_extractor.forward = partial(convolved_or_known, self.noted, model.feature_extractor.forward)
         self.lengths = padding.kept_out(model)
 
     @property
@@ -142,6 +160,26 @@ class WaveformEncoder(SpeechEncoder):
         if state == "convolutions":
             return self.model.feature_extractor.register_forward_hook(lambda _, __, output: take(output.mT))
         return _hook_projection(self.model, take)
+
+    @override
+    def convolves_as(self, other: SpeechEncoder) -> bool:
+        if not isinstance(other, WaveformEncoder) or self.standardised != other.standardised:
+            return False
+        if any(weight.requires_grad for weight in self.model.feature_extractor.parameters()):
+            return False
+        if any(getattr(self.model.config, name) != getattr(other.model.config, name) for name in CONVOLVED_BY):
+            return False
+        own, others = (encoder.model.feature_extractor.state_dict() for encoder in (self, other))
+        return own.keys() == others.keys() and all(torch.equal(own[name], others[name]) for name in own)
+
+    @override
+    @contextmanager
+    def given(self, convolutions: Sequences) -> Iterator[None]:
+        self.noted.convolutions = convolutions.values.mT
+        try:
+            yield
+        finally:
+            self.noted.convolutions = None
 
     @override
     def forward(
@@ -171,8 +209,8 @@ class Wav2Vec2BertEncoder(SpeechEncoder):
         super().__init__()
         self.model = model
         self.width, self.skips_layers = model.config.hidden_size, model.config.layerdrop > 0
-        self.front_end, self.noted = KaldiFilterBanks(), _Noted()
-        model._mask_hidden_states = partial(_hidden_away, model, self.noted)
+        self.front_end, self.noted = KaldiFilterBanks(), Noted()
+        model._mask_hidden_states = partial(hidden_away, model, self.noted)
 
     @property
     @override
@@ -210,41 +248,6 @@ def _hook_projection(model: Any, take: Callable[[Tensor], None]) -> RemovableHan
     return model.feature_projection.register_forward_hook(
         lambda _, __, output: take(output[0] if isinstance(output, tuple) else output)
     )
-
-
-class _Noted:
-    """What a layer inside one of transformers' models needs and has no argument for: noted before each pass."""
-
-    channels: Bool[Tensor, "batch features"] | None = None
-    """Features that are hidden in all frames of a clip."""
-
-
-def _hidden_away(
-    model: Any,
-    noted: _Noted,
-    hidden_states: Float[Tensor, "batch frames features"],
-    mask_time_indices: Bool[Tensor, "batch frames"] | None = None,
-    attention_mask: Tensor | None = None,
-) -> Float[Tensor, "batch frames features"]:
-    """`hidden_states` with the mask's embedding on the masked frames, and then zeros in the masked channels.
-
-    In place of transformers' own method, which indexes with the mask: for that the host waits for the device.
-    """
-    embedding = None if mask_time_indices is None else model.masked_spec_embed
-    return hide(hidden_states, mask_time_indices, noted.channels, embedding)
-
-
-def hide(
-    hidden: Float[Tensor, "batch frames features"],
-    masked: Bool[Tensor, "batch frames"] | None,
-    channels: Bool[Tensor, "batch features"] | None,
-    embedding: Float[Tensor, " features"] | None,
-) -> Float[Tensor, "batch frames features"]:
-    """The frames of clips with the mask's `embedding` in those that are masked, and zeros in the masked channels."""
-    if masked is not None:
-        assert embedding is not None
-        hidden = torch.where(masked[:, :, None], embedding.to(hidden.dtype), hidden)
-    return hidden if channels is None else hidden.masked_fill(channels[:, None], 0)
 
 
 class WhisperFrames(SpeechEncoder):

@@ -46,9 +46,9 @@ class AudioTeacher(nn.Module):
 
     @torch.no_grad()
     @override
-    def forward(self, audio: Sequences) -> TeacherStates:
-        """Hidden states of waveforms (batch, samples); of those that were not asked for, nothing is kept."""
-        return TeacherStates(self.encoder.states(audio, self.layers))
+    def forward(self, audio: Sequences, also: Collection[State] = ()) -> TeacherStates:
+        """Hidden states of waveforms (batch, samples), and those that are `also` wanted; of others nothing is kept."""
+        return TeacherStates(self.encoder.states(audio, (*self.layers, *also)))
 
 
 class AudioTeacherInTraining(AudioTeacher):
