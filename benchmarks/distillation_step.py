@@ -1,28 +1,32 @@
-"""A step of distillation with a teacher that listens, against the same step as the released code has it.
+"""A step of distillation with a teacher that listens, against the same step as the authors' released code has it.
 
 The claims: at full size, HuBERT base into a deep and thin student whose convolutions are its teacher's and stay so, our
-step is at least 1.3 times as quick, and needs at most a tenth of the extra memory: what its peak has above that of the
-student alone.
-The peer: the released code's way, written here from its description. The teacher is in training mode; all its states
-are gathered in one tensor and compared at once; p_t is a cosine of each frame with each label embedding, (units,
-frames, features) held at once; and the teacher's convolutions and the student's are computed apart, though they are the
-same. Both are in float32, on the same clips, with the same student, heads and optimiser.
-The floor: the student alone, with a plain loss of the same outputs, which is a third arm.
+step is at least 1.3 times as quick, and needs at most a tenth of the extra memory. That is what is held at once of all
+that a step makes, at its peak, above the same of the student alone; models and optimisers are there before.
+The peer: the released code's way, written here from its description. The teacher is in training mode; its states are
+gathered in one tensor and compared at once; p_t is a cosine of each frame with each label embedding, of which (units,
+frames, features) are held at once; the teacher's convolutions and the student's are computed apart, though they are
+the same. All is in float32, with the same student, heads, optimiser and clips, which have one length: then the losses
+are the same as well, and that is checked.
+The floor: the student alone, with a plain loss of the same outputs.
 """
 
 import json
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 from transformers import HubertConfig, HubertModel
 from typing_extensions import override
 
-from benchmarks.material import scratch
-from benchmarks.ratios import device
+from benchmarks.material import environment, scratch
+from benchmarks.ratios import Claim, Measurement, alternate, device, ratios, seconds
 from trainables.batch import Batch
 from trainables.corpora.batching import ByCount
 from trainables.corpora.common_voice import CommonVoice
@@ -30,127 +34,192 @@ from trainables.optimisation import Optimisation
 from trainables.recipes import probe
 from trainables.recipes.distil_hubert import DistilHubert
 from trainables.recipes.distil_hubert_task import DistilHubertTask
-from trainables.students.distilled import DeepThin, TeachersFrontEnd
+from trainables.students.distilled import HUBERT_BASE, DeepThin, TeachersFrontEnd
 from trainables.task import Losses, Task
 from trainables.teachers.hidden_units import HiddenUnits
-from trainables.teachers.speech import SpeechModel
+from trainables.teachers.speech import AudioTeacher, SpeechModel
 from trainables.teachers.states import Online, OnlineInTraining, Targets
 from trainables.training import Meter, World, train_step
+
+PEER, FLOOR = "the released code's way", "the student alone, with a plain loss"
+TIME = Claim("speed of a distillation step, teacher online, convolutions frozen", PEER, FLOOR, 1.3, "at least")
+MEMORY = Claim("its extra memory, above the student alone", PEER, FLOOR, 10, "at most", "%")
+TEMPERATURE = 0.1
+"""HuBERT's τ."""
+Run = Callable[[], None]
 
 
 @dataclass(frozen=True)
 class Size:
-    """The sizes of a step."""
+    """The sizes of a step, by default the paper's but for the clips."""
 
-    teacher: HubertConfig
-    student: DeepThin
+    teacher: HubertConfig = field(default_factory=lambda: HUBERT_BASE)
+    student: DeepThin = field(default_factory=DeepThin)
     units: int = 504
     embedding: int = 256
+    """Features of a label embedding."""
     clips: int = 2
     seconds: float = 4.0
 
+    def __str__(self) -> str:
+        teacher, student = self.teacher, self.student
+        return (
+            f"{teacher.num_hidden_layers} x {teacher.hidden_size} into {student.layers} x {student.width}, "
+            f"{self.clips} clips of {self.seconds:g} s"
+        )
 
-def material(folder: Path, size: Size) -> DistilHubert:
-    """A distillation of a random teacher of that size, whose student keeps the teacher's convolutions."""
+
+class Alone(Task):
+    """The student and its heads of a distillation, which are to give nought: a plain loss of the same outputs."""
+
+    def __init__(self, whole: DistilHubertTask) -> None:
+        super().__init__()
+        self.student, self.heads, self.unit_head = whole.student, whole.heads, whole.unit_head
+        self.depth, self.last = whole.depth, whole.last
+
+    @override
+    def skips(self) -> bool:
+        return True
+
+    @override
+    def forward(self, batch: Batch) -> Losses:
+        predicted, log_s = self.outputs(batch)
+        return Losses(sum((value.square().mean() for value in predicted), start=log_s.square().mean()), {})
+
+    def outputs(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
+        """Predictions of the teacher's layers, (batch, frames, D_t) each, and log p_s (batch, frames, units)."""
+        states = self.student.states(batch.audio, {*self.heads.wanted, self.depth})
+        return [value.values for value in self.heads(states).values()], self.unit_head(states[self.depth]).values
+
+    @override
+    def evaluate(self, batches: Iterator[Batch]) -> dict[str, float]:
+        return {}
+
+
+class AsReleased(Alone):
+    """The distillation as the released code computes it: the student first, then its teacher without gradients."""
+
+    def __init__(self, whole: DistilHubertTask) -> None:
+        super().__init__(whole)
+        assert whole.teacher is not None
+        self.teacher: AudioTeacher = whole.teacher
+        self.units = whole.units
+
+    @override
+    def forward(self, batch: Batch) -> Losses:
+        predicted, log_s = self.outputs(batch)
+        states = torch.stack(predicted, dim=1)
+        with torch.no_grad():
+            heard = self.teacher(batch.audio).layers
+            targets = torch.stack([heard[layer].values for layer in range(1, self.last + 1)], dim=1)
+            log_t = self.log_probabilities(heard[self.last].values.flatten(0, 1))
+        distance = (states - targets).abs().mean()
+        angle = -functional.logsigmoid(functional.cosine_similarity(states, targets, dim=-1)).mean()
+        divergence = functional.kl_div(log_s.flatten(0, 1), log_t, reduction="batchmean", log_target=True)
+        return Losses(distance + angle + divergence, {})
+
+    def log_probabilities(self, hidden: Tensor) -> Tensor:
+        """log p_t (frames, units) of hidden states (frames, features), by (units, frames, features) at once."""
+        projection, bias, labels = (self.units.get_buffer(name) for name in ("projection", "bias", "embeddings"))
+        embedded = functional.linear(hidden, projection, bias)
+        each = labels[:, None].expand(-1, len(embedded), -1)
+        return (functional.cosine_similarity(embedded, each, dim=-1).T / TEMPERATURE).log_softmax(dim=1)
+
+
+def recipe(folder: Path, size: Size) -> DistilHubert:
+    """A distillation of a teacher of that size with random weights; its convolutions learn a tenth as quickly."""
     torch.manual_seed(0)
     HubertModel(size.teacher).save_pretrained(folder / "teacher")
     return DistilHubert(
         corpus=CommonVoice(root=str(folder), language="cs"),
         teacher=SpeechModel(model=str(folder / "teacher")),
         student=size.student,
-        optimisation=Optimisation(steps=10_000, warmup=0, learning_rate=1e-9, clip=5.0, precision="float32"),
+        # So small a rate that it is the same model in all repeats.
+        optimisation=Optimisation(steps=1_000, warmup=0, learning_rate=1e-9, clip=5.0, precision="float32"),
     )
 
 
-def task(recipe: DistilHubert, size: Size, targets: Targets) -> DistilHubertTask:
-    torch.manual_seed(0)
+def task(made: DistilHubert, size: Size, targets: Targets) -> DistilHubertTask:
+    """The student, its heads and its teacher with random hidden units, the same ones whenever it is called."""
+    student = made.initial()
     units = HiddenUnits(
-        torch.randn(size.embedding, size.teacher.hidden_size), torch.zeros(size.embedding),
-        torch.randn(size.units, size.embedding), 0.1,
+        torch.randn(size.embedding, size.teacher.hidden_size), torch.randn(size.embedding),
+        torch.randn(size.units, size.embedding), TEMPERATURE,
     )  # fmt: skip
-    return recipe.assembled(recipe.initial(), units, targets)
+    return made.assembled(student, units, targets)
 
 
-class Alone(Task):
-    def __init__(self, task: DistilHubertTask) -> None:
-        super().__init__()
-        self.student, self.heads, self.unit_head = task.student, task.heads, task.unit_head
-        self.wanted = {*task.heads.wanted, task.depth}
-        self.depth = task.depth
+def arms(folder: Path, size: Size) -> dict[str, Run]:
+    """A step of each way on one batch. Raises ValueError when ours and the peer's losses differ without dropout."""
+    learning = recipe(folder, size)
+    frozen = size.student.model_copy(update={"front_end": TeachersFrontEnd(gradient=0)})
+    fixed = learning.model_copy(update={"student": frozen})
+    tasks: dict[str, Task] = {
+        "ours": task(fixed, size, Online()),
+        "released": AsReleased(task(fixed, size, OnlineInTraining())),
+        "alone": Alone(task(fixed, size, Online())),
+        "ours, learning": task(learning, size, Online()),
+        "released, learning": AsReleased(task(learning, size, OnlineInTraining())),
+    }
+    world = World(0, 1, device())
+    (batch,) = probe.noise(ByCount(utterances=size.clips), longest=size.seconds, shares=1)
+    batch = batch.to(world.device)
+    with torch.no_grad():
+        ours, theirs = (tasks[name].to(world.device).eval()(batch).total for name in ("ours", "released"))
+    if not torch.allclose(ours, theirs, rtol=1e-3):
+        raise ValueError(f"The losses must be the same without dropout, but are {ours:.4f} and {theirs:.4f}.")
 
-    @override
-    def skips(self):
-        return True
+    def stepping(task: Task) -> Run:
+        optimiser = learning.optimisation.build(task.to(world.device).train(), task.groups(learning.optimisation))
 
-    @override
-    def forward(self, batch: Batch) -> Losses:
-        states = self.student.states(batch.audio, self.wanted)
-        total = sum(p.values.abs().mean() for p in self.heads(states).values()) / len(self.wanted)
-        total = total - self.unit_head(states[self.depth]).values.mean()
-        return Losses(total, {})
+        def step() -> None:
+            train_step(
+                task, optimiser, [batch], step=0, seed=0, optimisation=learning.optimisation, world=world,
+                meter=Meter(),
+            )  # fmt: skip
 
-    def evaluate(self, batches):
-        raise NotImplementedError
+        return step
 
-
-class Released(Alone):
-    def __init__(self, task: DistilHubertTask) -> None:
-        super().__init__(task)
-        self.teacher, self.units = task.teacher, task.units
-
-    @override
-    def forward(self, batch: Batch) -> Losses:
-        states = self.student.states(batch.audio, self.wanted)
-        predicted = torch.stack([p.values for p in self.heads(states).values()], dim=1)
-        log_s = self.unit_head(states[self.depth]).values.flatten(0, 1)
-        with torch.no_grad():
-            heard = self.teacher(batch.audio).layers
-            target = torch.stack([heard[i].values for i in range(1, 13)], dim=1)
-            last = heard[12].values.flatten(0, 1)
-            embedded = functional.linear(last, self.units.projection, self.units.bias)
-            labels = self.units.embeddings.unsqueeze(1).expand(-1, len(embedded), -1)
-            logits = functional.cosine_similarity(embedded, labels, dim=-1).T / 0.1
-            log_t = logits.log_softmax(dim=1)
-        l1 = (predicted - target).abs()
-        ls = -functional.logsigmoid(functional.cosine_similarity(predicted, target, dim=-1))
-        kl = functional.kl_div(log_s, log_t, log_target=True, reduction="batchmean")
-        return Losses(l1.mean() + ls.mean() + kl, {})
+    return {name: stepping(task) for name, task in tasks.items()}
 
 
-def peak(run) -> tuple[float, float]:
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found, torch.profiler.record_function("x"):
+def most_held(run: Run) -> float:
+    """Gigabytes that are held at once, at most, of all that is allocated meanwhile."""
+    if device().type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
         run()
-    with tempfile.NamedTemporaryFile(suffix=".json") as file:
-        found.export_chrome_trace(file.name)
-        events = json.load(open(file.name))["traceEvents"]
-    mem = [(e["ts"], e["args"]) for e in events if e.get("name") == "[memory]" and e["args"].get("Device Type") == 0]
-    mem.sort(key=lambda m: m[0])
-    totals = [m[1]["Total Allocated"] for m in mem]
-    bytes_ = [m[1]["Bytes"] for m in mem]
-    run_ = 0; best = 0
-    for b in bytes_:
-        run_ += b; best = max(best, run_)
-    return (max(totals) - totals[0]) / 1e6, best / 1e6
+        return (torch.cuda.max_memory_allocated() - before) / 1e9
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as found:
+        run()
+    with tempfile.TemporaryDirectory(prefix="l2s-benchmark-") as folder:
+        trace = Path(folder, "trace.json")
+        found.export_chrome_trace(str(trace))
+        events = [event for event in json.loads(trace.read_text())["traceEvents"] if event.get("name") == "[memory]"]
+    held = most = 0
+    for event in sorted(events, key=lambda event: event["ts"]):
+        held += event["args"]["Bytes"]
+        most = max(most, held)
+    return most / 1e9
 
 
-if __name__ == "__main__":
-    import sys
-    import time
-    size = Size(HubertConfig(), DeepThin(front_end=TeachersFrontEnd(gradient=float(sys.argv[1]))))
-    with scratch() as folder:
-        recipe = material(folder, size)
-        (batch,) = probe.noise(ByCount(utterances=size.clips), longest=size.seconds, shares=1)
-        world = World(0, 1, device())
-        runs = {}
-        for name, t in (("ours", task(recipe, size, Online())), ("alone", Alone(task(recipe, size, Online()))), ("released", Released(task(recipe, size, OnlineInTraining())))):
-            t.train()
-            opt = recipe.optimisation.build(t, t.groups(recipe.optimisation))
-            meter = Meter()
-            def run(t=t, opt=opt, meter=meter):
-                train_step(t, opt, [batch], step=3, seed=0, optimisation=recipe.optimisation, world=world, meter=meter)
-            runs[name] = run
-        for i in range(2):
-            for name, run in runs.items():
-                b = time.perf_counter(); run(); print(i, name, time.perf_counter() - b, flush=True)
-        for name, run in runs.items():
-            print(name, peak(run), flush=True)
+def measure(repeats: int, size: Size | None = None) -> list[Measurement]:
+    """Measure on the device at hand; memory once, since it is the same each time."""
+    size = size or Size()
+    with scratch() as folder, environment(KINETO_LOG_LEVEL="6"):  # else the profiler writes of itself
+        runs = arms(folder, size)
+        costs = alternate({name: seconds(run) for name, run in runs.items()}, repeats)
+        held = {name: most_held(runs[name]) for name in ("ours", "released", "alone")}
+    extra = {name: held[name] - held["alone"] for name in ("ours", "released")}
+    return [
+        Measurement(TIME, ratios(costs["released"], costs["ours"]), _told(size, costs)),
+        Measurement(MEMORY, (100 * extra["ours"] / extra["released"],), f"{size}; GB held at once: {held}"),
+    ]
+
+
+def _told(size: Size, costs: Mapping[str, tuple[float, ...]]) -> str:
+    each = ", ".join(f"{name} {median(values):.2f}" for name, values in costs.items())
+    learning = median(ratios(costs["released, learning"], costs["ours, learning"]))
+    return (
+        f"{size}; medians in s: {each}; where the convolutions learn, and nothing can be shared, {learning:.2f} times"
+    )

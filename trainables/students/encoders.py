@@ -70,7 +70,7 @@ class SpeechEncoder(nn.Module, ABC):
         raise ValueError(f"An encoder must be one pretrained model to give its {state!r}, but is put together of two.")
 
     def convolves_as(self, other: "SpeechEncoder") -> bool:
-        """Whether its state `convolutions` of any clip is the other's, now and for good, so that it can be `given` that.
+        """Whether its state `convolutions` of any clip is the other's, now and for good, and may be `given` from there.
 
         Both have the same convolutions with the same weights, and here none of these learns.
         """
