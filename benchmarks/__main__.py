@@ -25,6 +25,7 @@ from transformers.utils import logging as transformers_logging
 from benchmarks import (
     distillation_loss,
     distillation_overhead,
+    distillation_step,
     evaluation,
     finetuning,
     front_ends,
@@ -40,8 +41,8 @@ from orchestrator.printing import escape_output
 from trainables.cache import write_atomically
 
 MODULES = (
-    distillation_overhead, distillation_loss, finetuning, peak, preparation, shared_preparation, two_workers, loader,
-    evaluation, manifest, front_ends,
+    distillation_overhead, distillation_loss, distillation_step, finetuning, peak, preparation, shared_preparation,
+    two_workers, loader, evaluation, manifest, front_ends,
 )  # fmt: skip
 BENCHMARKS = {module.__name__.rpartition(".")[2]: module.measure for module in MODULES}
 LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "numpy", "pyarrow", "soundfile", "soxr")

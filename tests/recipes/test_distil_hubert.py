@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,61 +11,27 @@ from pyarrow import parquet
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tests.distillations import SHORT, THIN, changed, first_batch
 from tests.fairseq import SETTINGS, fairseqs, saved
-from tests.interrupted import Interrupted, InterruptedRun
 from trainables import testing
 from trainables.__main__ import main
-from trainables.batch import Batch
 from trainables.cache import sha256_of
 from trainables.corpora.batching import ByCount, ChannelMasking, TimeMasking
 from trainables.corpora.common_voice import CommonVoice
-from trainables.losses.prediction_heads import LayerToLayer, OnLast
+from trainables.losses.prediction_heads import OnLast
 from trainables.losses.unit_heads import CosineToLabels, HardLabels, Logits
-from trainables.optimisation import Linear, Optimisation, TriStage
+from trainables.optimisation import Optimisation, TriStage
 from trainables.recipes import probe
-from trainables.recipes.distil_hubert import DistilHubert
+from trainables.recipes.distil_hubert import DistilHubert, released_code
 from trainables.recipes.finetune_ctc import FineTuneCtc, FineTuneTask
 from trainables.recipes.recipe import Recipe, with_needs
 from trainables.run import LocalRun
 from trainables.students.ctc import Pretrained, Regularisation
 from trainables.students.distilled import DeepThin, FilterBanks, ShallowWide, TeachersFrontEnd
-from trainables.teachers.clusters import Clusters
 from trainables.teachers.fairseq_file import FairseqConversion
 from trainables.teachers.heard import AnotherClip
-from trainables.teachers.speech import HubertFromFairseq, RandomSpeechModel, SpeechModel
-from trainables.teachers.states import Cached, Online
-
-THIN = {"width": 16, "feed_forward": 24, "layers": 2, "heads": 2, "position_kernel": 8, "position_groups": 2}
-SHORT = Optimisation(
-    steps=12, warmup=2, schedule=Linear(), learning_rate=2e-3, evaluate_every=4, precision="float32", shares=2
-)
-
-
-@pytest.fixture(params=["whisper", "hubert-base"])
-def family(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
-@pytest.fixture
-def distillation(family: str, release: Path, tmp_path_factory: pytest.TempPathFactory) -> DistilHubert:
-    folder = tmp_path_factory.getbasetemp() / f"teacher-{family}"
-    if not folder.exists():
-        testing.speech_encoder(family, folder)
-    return DistilHubert(
-        corpus=CommonVoice(root=str(release), language="cs"),
-        teacher=SpeechModel(model=str(folder)),
-        student=DeepThin.model_validate(THIN),
-        clusters=Clusters(count=6, dimensions=4),
-        targets=Cached(),
-        crop=None,
-        batching=ByCount(utterances=6),
-        optimisation=SHORT,
-    )
-
-
-def changed(recipe: DistilHubert, **fields: object) -> DistilHubert:
-    """The recipe with other fields, checked again."""
-    return DistilHubert.model_validate({**recipe.model_dump(), **fields})
+from trainables.teachers.speech import HubertFromFairseq, RandomSpeechModel
+from trainables.teachers.states import Cached, Online, OnlineInTraining
 
 
 def finetuned(start: DistilHubert | Pretrained, corpus: CommonVoice) -> FineTuneCtc:
@@ -86,11 +51,6 @@ def finetuned(start: DistilHubert | Pretrained, corpus: CommonVoice) -> FineTune
 
 def kept(folder: Path) -> dict[str, Tensor]:
     return load_file(folder / "student.safetensors")
-
-
-def first_batch(recipe: DistilHubert, step: int) -> Batch:
-    (batch,) = next(recipe._loader("train").training(recipe.batching, seed=1, start=step, shares=1, mine=[0]))
-    return batch
 
 
 def test_a_student_comes_nearer_to_its_teacher(distillation: DistilHubert, tmp_path: Path) -> None:
@@ -123,81 +83,22 @@ def test_a_teacher_from_fairseqs_file_brings_its_units(
     task = recipe.task()
     assert task.units.temperature == pytest.approx(0.2)
     assert task.units.count == len(weights["label_embs_concat"])
+    few = changed(recipe, special_units="left_out")
+    assert few.signature() != recipe.signature()
+    assert few.preparations() == recipe.preparations()  # the teacher's states are the same
+    fewer = few.task()
+    hidden = recipe.teacher.build((2,))(first_batch(recipe, 0).audio).layers[2]
+    torch.testing.assert_close(fewer.units(hidden).values, task.units(hidden).values[..., 4:].log_softmax(dim=2))
+    assert fewer.unit_head(hidden).values.shape[2] == fewer.units.count == task.units.count - 4
     assert any(isinstance(preparation, FairseqConversion) for preparation in recipe.preparations())
     assert set(recipe.reports()) <= recipe.run(LocalRun(tmp_path / "run")).keys()
-
-
-@pytest.mark.parametrize(("regression", "discrimination"), [(1, 0), (0, 1), (0.5, 2)])
-def test_the_loss_is_the_weighted_sum(distillation: DistilHubert, regression: float, discrimination: float) -> None:
-    recipe = changed(distillation, regression=regression, discrimination=discrimination)
-    task, batch = recipe.task(), first_batch(recipe, 0)
-    losses = task(batch)
-    of_regression, of_discrimination = {"l1", "log_sigmoid", "cosine"}, {"discrimination"}
-    wanted = (of_regression if regression else set[str]()) | (of_discrimination if discrimination else set[str]())
-    assert set(losses.terms) == wanted  # what has no weight is not computed
-    terms = dict.fromkeys(("l1", "log_sigmoid", "discrimination"), torch.zeros(())) | losses.terms
-    expected = regression * (terms["l1"] + terms["log_sigmoid"]) + discrimination * terms["discrimination"]
-    torch.testing.assert_close(losses.total, expected)
-    losses.total.backward()
-    reached = {name for name, weight in task.named_parameters() if weight.grad is not None and weight.grad.any()}
-    assert any(name.startswith("student.") for name in reached)
-    assert any(name.startswith("unit_head.") for name in reached) == bool(discrimination)
-    assert any(name.startswith("heads.") for name in reached) == bool(regression)
-    assert not any(name.startswith(("teacher.", "units.")) for name, _ in task.named_parameters())
-
-
-def test_shares_add_up_by_frame_and_by_utterance(distillation: DistilHubert) -> None:
-    for by in ("frame", "utterance"):
-        recipe = changed(distillation, by=by)
-        task = recipe.task().eval()
-        whole, parts = (
-            next(recipe._loader("train").training(recipe.batching, seed=1, start=0, shares=n, mine=range(n)))
-            for n in (1, 3)
-        )
-        (total,) = (task(batch).total for batch in whole)
-        torch.testing.assert_close(sum(task(batch).total for batch in parts), total, rtol=1e-4, atol=1e-5)
-
-
-def test_a_teacher_that_listens_at_each_step_says_what_is_cached(distillation: DistilHubert) -> None:
-    online = changed(distillation, targets=Online().model_dump())
-    batch = first_batch(distillation, 3)
-    cached, heard = distillation.task().eval(), online.task().eval()
-    heard.load_state_dict(cached.state_dict(), strict=False)
-    heard.units = cached.units
-    assert heard.teacher is not None
-    assert not heard.teacher.encoder.training
-    torch.testing.assert_close(heard(batch).total, cached(batch).total, rtol=2e-3, atol=2e-3)
-
-
-@pytest.mark.parametrize("student", [ShallowWide(layers=1), DeepThin.model_validate(THIN)])
-def test_filter_banks_learn_their_front_end_first(
-    distillation: DistilHubert, student: ShallowWide | DeepThin, tmp_path: Path
-) -> None:
-    heads = OnLast(layers=(1, 2)) if isinstance(student, ShallowWide) else LayerToLayer()
-    banks = student.model_copy(update={"front_end": FilterBanks()})
-    recipe = changed(distillation, student=banks.model_dump(), heads=heads.model_dump(), front_end_steps=4)
-    task = recipe.task()
-    for step, whole in ((3, False), (4, True)):
-        task.zero_grad()
-        losses = task(first_batch(recipe, step))
-        assert ("front_end" in losses.terms) is not whole
-        losses.total.backward()
-        learning = [weight for weight in task.student.layers.parameters() if weight.grad is not None]
-        assert bool(learning) is whole
-        assert any(weight.grad is not None for weight in task.student.get_submodule("front_end").parameters())
-    result = recipe.run(LocalRun(tmp_path / "whole"))
-    with pytest.raises(Interrupted):
-        recipe.run(InterruptedRun(tmp_path / "resumed", at=4))
-    assert recipe.run(LocalRun(tmp_path / "resumed")) == result
-    whole, resumed = kept(tmp_path / "whole"), kept(tmp_path / "resumed")
-    assert all(torch.equal(resumed[name], value) for name, value in whole.items())
 
 
 def test_each_front_end_and_control_trains(distillation: DistilHubert, tmp_path: Path) -> None:
     random = RandomSpeechModel(model=distillation.teacher.name)
     variants: list[dict[str, object]] = [
         {}, {"teacher": random.model_dump()}, {"layers": "sum"}, {"by": "utterance"},
-        {"hears": AnotherClip().model_dump()},
+        {"hears": AnotherClip().model_dump()}, {"targets": OnlineInTraining().model_dump()},
         *({"unit_head": head.model_dump()} for head in (Logits(temperature=0.1), CosineToLabels(), HardLabels())),
     ]  # fmt: skip
     results = [
@@ -207,24 +108,11 @@ def test_each_front_end_and_control_trains(distillation: DistilHubert, tmp_path:
     assert len(set(results)) == len(variants)
 
 
-def test_another_clips_states_are_the_same_online_and_cached(distillation: DistilHubert) -> None:
-    shuffled = changed(distillation, hears=AnotherClip().model_dump())
-    own, other = (first_batch(recipe, 0).sources["teacher"] for recipe in (distillation, shuffled))
-    assert torch.equal(own.lengths, other.lengths)
-    assert not torch.allclose(own.values, other.values, atol=0.1)
-    online = changed(shuffled, targets=Online().model_dump(), crop=0.5)
-    batch = first_batch(online, 0)
-    found = online.task().targets(batch)
-    student = online.task().student.states(batch.audio, (1,))[1]
-    assert torch.equal(found.layers[1].lengths, student.lengths)
-    assert "another clip's states" in str(shuffled)
-    assert distillation.signature() != shuffled.signature()
-
-
 def test_what_cannot_be_is_refused(distillation: DistilHubert) -> None:
     for fields, message in (
         ({"front_end_steps": 12}, "`front_end_steps` must be less than all steps, 12, but is 12"),
         ({"front_end_steps": 3}, "`front_end_steps` must be 0 for a student on its teacher's front-end"),
+        ({"special_units": "left_out"}, "`special_units` must be 'kept' for a teacher that is not from fairseq's file"),
         ({"crop": 2.0}, "`crop` must be None where the teacher's states are cached"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -233,6 +121,61 @@ def test_what_cannot_be_is_refused(distillation: DistilHubert) -> None:
         changed(distillation, heads=OnLast(layers=(2, 8)).model_dump()).preparations()
     with pytest.raises(ValueError, match=r"`targets.layers` must have all that are needed, \(1, 2\), but are \(2,\)"):
         changed(distillation, targets=Cached(layers=(2,)).model_dump()).preparations()
+
+
+@pytest.mark.parametrize(("student", "initialised"), [
+    (ShallowWide(layers=2, encoder_norm="teacher"), {
+        "transformer": "teacher", "projection": "teacher", "positions": "teacher", "encoder_norm": "random",
+        "front_end": {"kind": "teachers", "convolutions": "teacher", "conv_norm": "none", "gradient": 0.1},
+    }),
+    (DeepThin(front_end=TeachersFrontEnd(gradient=0)), {
+        "front_end": {"kind": "teachers", "convolutions": "teacher", "conv_norm": "none", "gradient": 0.1},
+    }),
+    (DeepThin(front_end=FilterBanks(dropout=0)), {
+        "front_end": {"kind": "filter_banks", "gradient": 1.0, "dropout": 0.1},
+    }),
+])  # fmt: skip
+def test_the_released_codes_settings(
+    distillation: DistilHubert, student: ShallowWide | DeepThin, initialised: dict[str, object]
+) -> None:
+    steps = 5 if student.front_end.kind == "filter_banks" else 0
+    kept = {
+        "heads": OnLast(layers=(1, 2)).model_dump(), "regression": 2.0, "discrimination": 0.5, "seed": 7,
+        "front_end_steps": steps,
+    }  # fmt: skip
+    other = changed(
+        distillation, **kept, student=student.model_dump(), layers="sum", by="utterance", front_end_norm="l2",
+        front_end_target="convolutions", hears=AnotherClip().model_dump(), unit_head=HardLabels().model_dump(),
+    )  # fmt: skip
+    found = released_code(other).model_dump()
+    unchanged = {name for name, value in other.model_dump().items() if found[name] == value}
+    elsewhere = {"kind", "corpus", "teacher", "clusters", "special_units", "longest_clip", "evaluation_seconds"}
+    assert unchanged == elsewhere | kept.keys()
+    assert found["student"] == {**student.model_dump(), **initialised}
+    assert {name: found[name] for name in ("layers", "by", "front_end_norm", "front_end_target", "special_units")} == {
+        "layers": "mean", "by": "frame", "front_end_norm": "l1", "front_end_target": "encoder_input",
+        "special_units": "kept",
+    }  # fmt: skip
+    assert found["unit_head"] == {"kind": "logits", "temperature": 0.1}
+    assert found["hears"] == {"kind": "own_clip"}
+    assert found["targets"] == {
+        "kind": "online_in_training",
+        "regularisation": {"attention": 0.1, "hidden": 0.1, "activation": 0, "projection": 0.1, "layers": 0},
+    }
+    assert found["crop"] * 16_000 == 250_000
+    assert found["batching"] == {"kind": "by_count", "utterances": 12}
+    optimisation = found["optimisation"]
+    assert (optimisation["steps"], optimisation["warmup"]) == (25_000, 1_750)
+    assert optimisation["schedule"] == {"kind": "linear"}
+    assert (optimisation["learning_rate"], optimisation["betas"], optimisation["epsilon"]) == (2e-4, (0.9, 0.98), 1e-6)
+    assert (optimisation["weight_decay"], optimisation["clip"]) == (1e-6, 5.0)
+
+
+def test_the_released_code_trains(distillation: DistilHubert, tmp_path: Path) -> None:
+    wide = ShallowWide(layers=1).model_dump()
+    whole = released_code(changed(distillation, student=wide, heads=OnLast(layers=(1, 2)).model_dump()))
+    few = changed(whole, optimisation=SHORT.model_dump(), batching=ByCount(utterances=6).model_dump())
+    assert set(few.reports()) <= few.run(LocalRun(tmp_path / "run")).keys()
 
 
 def test_a_student_is_fine_tuned_from_what_was_distilled(distillation: DistilHubert, tmp_path: Path) -> None:
@@ -307,15 +250,6 @@ def test_a_probe_of_filter_banks_prepares_nothing(
     for probed in (recipe, finetuned(recipe, corpus)):
         assert probed.probe()["seconds"] > 0
     assert not (tmp_path / "cache").exists()
-
-
-def test_no_step_reads_what_the_teacher_is(distillation: DistilHubert, tmp_path: Path) -> None:
-    shutil.copytree(distillation.teacher.name, tmp_path / "teacher")
-    recipe = changed(distillation, teacher=SpeechModel(model=str(tmp_path / "teacher")).model_dump())
-    task, batch = recipe.task(), first_batch(recipe, 0)
-    shutil.rmtree(tmp_path / "teacher")
-    assert task(batch).total > 0
-    assert task.evaluate(iter([batch]))["loss"] > 0
 
 
 def test_filter_banks_learn_in_fine_tuning_and_convolutions_over_waveforms_do_not(distillation: DistilHubert) -> None:

@@ -8,7 +8,10 @@ from transformers import AutoModel
 from trainables import testing
 from trainables.sequences import Sequences
 from trainables.students.ctc import FAMILIES
-from trainables.students.encoders import speech_encoder
+from trainables.students.distilled import DeepThin, FilterBanks
+from trainables.students.encoders import Wav2Vec2BertEncoder, WhisperFrames, speech_encoder, standardise
+from trainables.students.states import width_of
+from trainables.students.whisper_parts import convolved, log_mel
 
 pytestmark = pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask:UserWarning")
 
@@ -43,7 +46,8 @@ def test_states_are_the_layers_inputs_and_outputs(encoder):
 def test_a_clip_alone_has_the_states_it_has_beside_a_longer_one(encoder):
     both = clips(0.5, 1.1)
     alone = Sequences(both.values[:1, : int(both.lengths[0])], both.lengths[:1])
-    for number, states in encoder.states(alone, (0, 1, 2)).items():
+    below = "convolutions" if isinstance(encoder, WhisperFrames) else "projected"
+    for number, states in encoder.states(alone, (below, 0, 1, 2)).items():
         beside = encoder.states(both, (number,))[number]
         frames = int(states.lengths)
         assert int(beside.lengths[0]) == frames
@@ -55,3 +59,44 @@ def test_nothing_is_kept_that_was_not_asked_for(encoder):
     assert list(encoder.states(clips(0.5), (1,))) == [1]
     with pytest.raises(ValueError, match=r"from 0 to its last, 2, but \[-1, 3\] were asked for"):
         encoder.states(clips(0.5), (-1, 1, 3))
+
+
+@torch.no_grad()
+def test_states_below_the_layers_are_what_the_parts_of_the_model_give(encoder):
+    audio = clips(0.8)
+    frames = int(encoder(audio, None).lengths)  # which notes how long the clip is
+    if isinstance(encoder, WhisperFrames):
+        stem, mel = encoder.encoder, log_mel(encoder.mel, audio)
+        config, given = stem.config, {"convolutions": convolved(stem.conv1, stem.conv2, mel).values}
+    elif isinstance(encoder, Wav2Vec2BertEncoder):
+        config, projection = encoder.model.config, encoder.model.feature_projection
+        given = {"projected": projection(encoder.front_end(audio).values)[0]}
+    else:
+        config, projection = encoder.model.config, encoder.model.feature_projection
+        convolutions = encoder.model.feature_extractor(standardise(audio)).mT
+        given = {"convolutions": convolutions, "projected": projection.projection(projection.layer_norm(convolutions))}
+    for state, expected in given.items():
+        found = encoder.states(audio, (state, 1))
+        assert found.keys() == {state, 1}
+        assert int(found[state].lengths) == frames
+        torch.testing.assert_close(found[state].values, expected[:, :frames])
+        assert width_of(config, state) == expected.shape[2]
+    for state in {"convolutions", "projected"} - given.keys():
+        with pytest.raises(ValueError, match=f"to give the state '{state}', but w"):
+            encoder.states(audio, (state,))
+
+
+@torch.no_grad()
+def test_a_hook_below_is_called_until_it_is_removed(encoder):
+    seen = []
+    hook = encoder.hook_below("convolutions" if isinstance(encoder, WhisperFrames) else "projected", seen.append)
+    encoder(clips(0.5), None)
+    hook.remove()
+    encoder(clips(0.5), None)
+    assert len(seen) == 1
+
+
+def test_an_encoder_of_two_parts_has_no_states_below_its_layers():
+    student = DeepThin(width=16, feed_forward=24, layers=1, heads=2, position_groups=2, front_end=FilterBanks()).build()
+    with pytest.raises(ValueError, match="must be one pretrained model to give its 'projected', but is put together"):
+        student.states(clips(0.5), ("projected",))

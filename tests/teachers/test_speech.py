@@ -87,6 +87,8 @@ def test_units_are_the_softmax_of_cosines_with_the_bias(tmp_path):
     broadcast = functional.cosine_similarity(embedded[:, :, None], labels[None, None], dim=3) / 0.1
     torch.testing.assert_close(units(hidden).values, broadcast.log_softmax(dim=2))
     torch.testing.assert_close(units(hidden).values.exp().sum(dim=2), torch.ones(2, 3))
+    with pytest.raises(ValueError, match="must be at least 6 to lose 4, but are 5"):
+        units.without_first(4)
     units.save(tmp_path)
     torch.testing.assert_close(HiddenUnits.load(tmp_path)(hidden).values, units(hidden).values)
     assert not list(units.parameters())
@@ -101,7 +103,7 @@ def test_the_cache_has_what_the_teacher_says(model, split):
     cached = CachedFeatures(prepared.build())
     audio = PreparedSplit(split.build())
     indices = np.array([3, 0])
-    states = parted(cached(indices), (0, 2)).layers
+    states = parted(cached(indices), prepared.widths()).layers
     batch = Sequences.stack([audio.audio(int(i)).astype(np.float32) / 32768 for i in indices])
     online = teacher.build((0, 2))(batch).layers
     for layer in (0, 2):

@@ -6,20 +6,17 @@ of a student with transcripts is `finetune_ctc.py`.
 """
 
 import json
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from jaxtyping import Float
 from pydantic import Field, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from typing_extensions import override
 
-from trainables.batch import Batch
 from trainables.cache import write_atomically
 from trainables.config import Preparation, Where
 from trainables.corpora.audio import SAMPLE_RATE
@@ -27,38 +24,40 @@ from trainables.corpora.batching import Batching, ByCount, Loader
 from trainables.corpora.corpus import Corpus
 from trainables.corpora.prepared import PreparedSplit, SplitPreparation
 from trainables.corpora.sources import FeatureSource, Waveforms
-from trainables.losses import hidden_units as losses
-from trainables.losses.prediction_heads import Heads, LayerHeads, LayerToLayer
+from trainables.losses.prediction_heads import Heads, LayerToLayer
 from trainables.losses.unit_heads import Logits, UnitHeads
-from trainables.metrics import reduced
 from trainables.optimisation import Linear, Optimisation
 from trainables.recipes import probe
+from trainables.recipes.distil_hubert_task import NEARNESS, DistilHubertTask, DroppedHeads, Objective
 from trainables.recipes.one_stage import fit_on
 from trainables.recipes.recipe import Recipe
 from trainables.run import Run
-from trainables.sequences import Sequences
 from trainables.stages import Last
 from trainables.students.ctc import Regularisation
 from trainables.students.distilled import DISTILLATION, DeepThin, DistilledStudent
 from trainables.students.encoders import SpeechEncoder
 from trainables.students.moments import FilterBankMoments, moments
-from trainables.task import Losses, Task
+from trainables.students.states import State
 from trainables.teachers.clusters import ClusterPreparation, Clusters
 from trainables.teachers.features import CachedFeatures
-from trainables.teachers.heard import HEARD, Hears, OwnClip, heard
+from trainables.teachers.heard import HEARD, Hears, OwnClip
 from trainables.teachers.hidden_units import HiddenUnits
-from trainables.teachers.speech import AudioTeacher, SpeechTeacher, TeacherStates, check_layers
-from trainables.teachers.states import Online, StatePreparation, Targets, parted
+from trainables.teachers.speech import SpeechTeacher
+from trainables.teachers.states import Online, OnlineInTraining, StatePreparation, Targets
 from trainables.training import World
 
 STUDENT, DISTILLED = "student.safetensors", "distilled.json"
 """Files that a trial keeps: the student's weights, and how near it came to its teacher on the validation split."""
-NEARNESS = ("l1", "cosine", "kl", "agreement")
-"""Values of the validation split: mean |ŷ − h| and cosine over the layers, KL(p_t, p_s) and the share of frames whose
-likeliest unit is the teacher's. Those of a head that has no weight in the loss are of a head that learned nothing."""
+
+CROP = 250_000 / SAMPLE_RATE
+"""Seconds."""
+DISTILHUBERTS = Optimisation(
+    steps=25_000, warmup=1_750, schedule=Linear(), learning_rate=2e-4, epsilon=1e-6, weight_decay=1e-6, clip=5.0,
+    evaluate_every=2_500,
+)  # fmt: skip
 
 
-class DistilHubert(Recipe):
+class DistilHubert(Recipe, Objective):
     """One student of Table 2, before it is fine-tuned: a structure, a front-end, and the weights of two losses."""
 
     kind: Literal["distil_hubert"] = "distil_hubert"
@@ -73,29 +72,16 @@ class DistilHubert(Recipe):
     """What p_s is computed by, and compared by (eq. 4; the released code names three types)."""
     clusters: Clusters = Clusters()
     """Hidden units of a teacher that comes without its own."""
-    regression: Annotated[float, Field(ge=0)] = 1.0
-    """λ_reg (eq. 3)."""
-    discrimination: Annotated[float, Field(ge=0)] = 1.0
-    """λ_disc (eq. 3). At 0, 0 nothing is distilled: the student stays as it was initialised (Table 2, first rows)."""
-    layers: Literal["mean", "sum"] = "mean"
-    """Over the layers of L_reg the paper has a sum and the released code the mean, as here: at 1, 1 the two weigh L_reg
-    otherwise against L_disc."""
-    front_end_steps: Annotated[int, Field(ge=0)] = 0
-    """N of eq. 5: steps with L_frontend alone; students on filter banks have 5 000, and 25 000 after them (§4.1)."""
-    front_end_norm: losses.Norm = "l1"
-    """§3.3: L1 or L2, of the front-end's output and the input of the teacher's first layer (the released code)."""
-    by: Literal["frame", "utterance"] = "frame"
-    """Mean over the frames of a batch, as in the released code, or of each utterance's mean."""
+    special_units: Literal["kept", "left_out"] = "kept"
+    """HuBERT's label embeddings are 504: 500 clusters after four special entries of fairseq's dictionary, which are no
+    frame's label, and get a share of p_t all the same (the released code)."""
     targets: Targets = Online()
-    crop: Annotated[float | None, Field(gt=0)] = 15.625
+    crop: Annotated[float | None, Field(gt=0)] = CROP
     """Seconds; of longer clips a random stretch is taken (250 000 samples in s3prl)."""
     longest_clip: Annotated[float, Field(gt=0)] = 40.0
     """Seconds; longer clips are left out."""
     batching: Batching = ByCount(utterances=24)
-    optimisation: Optimisation = Optimisation(
-        steps=25_000, warmup=1_750, schedule=Linear(), learning_rate=2e-4, epsilon=1e-6, weight_decay=1e-6, clip=5.0,
-        evaluate_every=2_500,
-    )  # fmt: skip
+    optimisation: Optimisation = DISTILHUBERTS
     """DistilHuBERT's (§4.1); the steps of eq. 5's first case are among them."""
     evaluation_seconds: Annotated[float, Field(gt=0), Where()] = 240.0
     """Padded seconds in one batch of evaluation."""
@@ -110,6 +96,10 @@ class DistilHubert(Recipe):
             )
         if self.front_end_steps and not self._on_filter_banks:
             raise ValueError("`front_end_steps` must be 0 for a student on its teacher's front-end, which has it.")
+        if self.special_units == "left_out" and not self.teacher.special:
+            raise ValueError(
+                "`special_units` must be 'kept' for a teacher that is not from fairseq's file: it has none."
+            )
         if self.targets.kind == "cached" and self.crop is not None and self.crop < self.longest_clip:
             raise ValueError("`crop` must be None where the teacher's states are cached: they are of whole clips.")
         return self
@@ -118,13 +108,9 @@ class DistilHubert(Recipe):
         if not self.distils:
             return f"{self.corpus}, {self.student} undistilled, seed {self.seed}"
         front = f"front-end {self.front_end_steps} steps" if self.front_end_steps else ""
-        parts = f"λ = {self.regression:g}, {self.discrimination:g}", front, self.teacher.label, self.hears.label
+        labels = self.teacher.label, self.hears.label, self.targets.label
+        parts = f"λ = {self.regression:g}, {self.discrimination:g}", front, *labels
         return f"{self.corpus}, {self.student} distilled, {', '.join(filter(None, parts))}, seed {self.seed}"
-
-    @property
-    def distils(self) -> bool:
-        """Whether there is anything to learn; else the student is what it was initialised as."""
-        return bool(self.regression or self.discrimination)
 
     @property
     def _on_filter_banks(self) -> bool:
@@ -139,15 +125,14 @@ class DistilHubert(Recipe):
         """One prepared split."""
         return SplitPreparation(corpus=self.corpus, split=split, longest=self.longest_clip)
 
-    def taught(self) -> tuple[int, ...]:
-        """The teacher's layers that the losses compare with, ascending; the last one has the hidden units.
+    def taught(self) -> tuple[State, ...]:
+        """The teacher's states that the losses compare with, in ascending order; the last one has the hidden units.
 
-        Raises ValueError where the teacher has fewer.
+        Raises ValueError where the teacher lacks one.
         """
-        depth = self.teacher.depth
-        wanted = {*self.heads.targets(self.student.layers), depth, *((0,) if self.front_end_steps else ())}
-        check_layers(wanted, depth)
-        return tuple(sorted(wanted))
+        layers = sorted({*self.heads.targets(self.student.layers), self.teacher.depth})
+        below: tuple[State, ...] = (self.front_end_state,) if self.front_end_steps else ()
+        return tuple(self.teacher.widths((*below, *layers)))
 
     def cached(self, split: str) -> StatePreparation:
         """The teacher's states over a split, where they are cached."""
@@ -208,11 +193,12 @@ class DistilHubert(Recipe):
             return None
         return moments(FilterBankMoments(split=self.split("train")).build())
 
-    def task(self) -> "DistilHubertTask":
+    def task(self) -> DistilHubertTask:
         """The student with its heads and its teacher; the teacher's hidden units must be there."""
-        student, units = self.initial(moments=self.moments()), HiddenUnits.load(self.units().build())
-        heads = self.heads.build(student.width, self.student.layers, self.teacher.width)
-        return DistilHubertTask(self, student, heads, units)
+        units = HiddenUnits.load(self.units().build())  # before anything is drawn, for if they are made, that draws too
+        if self.special_units == "left_out":
+            units = units.without_first(self.teacher.special)
+        return self.assembled(self.initial(moments=self.moments()), units, self.targets)
 
     @override
     def run(self, run: Run) -> dict[str, float]:
@@ -243,11 +229,22 @@ class DistilHubert(Recipe):
     def probe(self) -> dict[str, float]:
         batches = probe.noise(self.batching, longest=self.crop or self.longest_clip, shares=self.optimisation.shares)
         student, width = self.initial(), self.teacher.width
-        heads = self.heads.build(student.width, self.student.layers, width)
         units = HiddenUnits(torch.randn(8, width), torch.zeros(8), torch.randn(self.clusters.count, 8), 0.1)
-        task = DistilHubertTask(self.model_copy(update={"targets": Online()}), student, heads, units)
+        task = self.assembled(student, units, Online() if self.targets.kind == "cached" else self.targets)
         parameters = float(sum(weight.numel() for weight in student.parameters()))
         return {"seconds": probe.seconds_per_step(task, batches, self.optimisation), "parameters": parameters}
+
+    def assembled(self, student: SpeechEncoder, units: HiddenUnits, targets: Targets) -> DistilHubertTask:
+        """The student with its heads, these hidden units of its teacher, and the teacher or what is cached of it."""
+        taught, width = self.taught(), student.width
+        heads = self.heads.build(width, self.student.layers, self.teacher.width)
+        unit_head = self.unit_head.build(student=width, labels=units.get_buffer("embeddings"))
+        widths = self.teacher.widths(taught)
+        front_end_head = nn.Linear(width, widths[self.front_end_state]) if self.front_end_steps else None
+        dropped = DroppedHeads(heads, unit_head, front_end_head)
+        cached = targets.kind == "cached"
+        teacher = self.cached("train").widths() if cached else targets.build(self.teacher, taught)
+        return DistilHubertTask(self, student, dropped, units, teacher, last=self.teacher.depth)
 
     def _loader(self, name: str) -> Loader:
         split = PreparedSplit(self.split(name).build())
@@ -259,92 +256,40 @@ class DistilHubert(Recipe):
         return Loader(split, sources, crop=int(self.crop * SAMPLE_RATE) if self.crop else None)
 
 
-class DistilHubertTask(Task):
-    """A student that is to have its teacher's hidden states and hidden units; both heads exist only here."""
+def released_code(recipe: DistilHubert) -> DistilHubert:
+    """The same trial as the authors' released code has it (`TCL606/s3prl` at a975aa5f), as far as fields can say.
 
-    student: SpeechEncoder
+    Kept are the corpus, the teacher, the seed, the shape of the student with its heads, the weights of the losses and
+    the steps of L_frontend, which are among the 25 000: the files that had them were not released. What fields cannot
+    say is otherwise here than there:
 
-    def __init__(self, recipe: DistilHubert, student: SpeechEncoder, heads: LayerHeads, units: HiddenUnits) -> None:
-        super().__init__()
-        self.recipe, self.student, self.heads, self.units = recipe, student, heads, units
-        self.unit_head = recipe.unit_head.build(student=student.width, labels=units.get_buffer("embeddings"))
-        self.depth, self.last = len(student.layers), recipe.teacher.depth
-        self.front_end_head = nn.Linear(student.width, recipe.teacher.width) if recipe.front_end_steps else None
-        online = recipe.targets.kind == "online"
-        self.teacher: AudioTeacher | None = recipe.teacher.build(recipe.taught()) if online else None
-        self.cached = () if online else recipe.cached("train").layers
-
-    @override
-    def skips(self) -> bool:
-        """Before step N the encoder has no gradient, and a head whose loss has no weight never has."""
-        return True
-
-    @override
-    def forward(self, batch: Batch) -> Losses:
-        """L = L_frontend before step N, then λ_reg L_reg + λ_disc L_disc (eq. 3 and 5)."""
-        recipe, targets = self.recipe, self.targets(batch)
-        weights = batch.scale if recipe.by == "utterance" or batch.audio_share is None else batch.audio_share
-        if batch.step < recipe.front_end_steps:
-            front_end = (self.front_end_distance(batch, targets) * weights).sum()
-            return Losses(front_end, {"front_end": front_end})
-        states = self.student.states(batch.audio, {*self.heads.wanted, self.depth})
-        terms: dict[str, Float[Tensor, ""]] = {}
-        total = torch.zeros((), device=weights.device)
-        if recipe.regression:
-            parts = self.regression(states, targets)
-            terms |= {name: (value * weights).sum() for name, value in parts.items()}
-            total = total + recipe.regression * (terms["l1"] + terms["log_sigmoid"])
-        if recipe.discrimination:
-            distance = self.unit_head.distance(*self.units_of(states, targets))
-            terms["discrimination"] = (distance * weights).sum()
-            total = total + recipe.discrimination * terms["discrimination"]
-        return Losses(total, terms)
-
-    def targets(self, batch: Batch) -> TeacherStates:
-        """The teacher's states, from the cache that the batch brings or from the teacher itself."""
-        if self.teacher is not None:
-            return self.teacher(heard(batch))
-        return parted(batch.sources["teacher"], self.cached)
-
-    def front_end_distance(self, batch: Batch, targets: TeacherStates) -> Float[Tensor, " batch"]:
-        """L_frontend (§3.3) of each utterance: the student's front-end to the input of the teacher's first layer."""
-        assert self.front_end_head is not None
-        frames = self.student.front_end(batch.audio)  # pyright: ignore[reportCallIssue]
-        predicted = Sequences(self.front_end_head(frames.values), frames.lengths)
-        return losses.distance(predicted, targets.layers[0], self.recipe.front_end_norm)
-
-    def regression(self, states: Mapping[int, Sequences], targets: TeacherStates) -> dict[str, Float[Tensor, " batch"]]:
-        """The two parts of L_reg (eq. 3) of each utterance, and the mean cosine."""
-        predicted = self.heads(states)
-        distances = [losses.distance(value, targets.layers[i]) for i, value in predicted.items()]
-        angles = [losses.cosine(value, targets.layers[i]) for i, value in predicted.items()]
-        over_layers = torch.mean if self.recipe.layers == "mean" else torch.sum
-        return {
-            "l1": over_layers(torch.stack(distances), dim=0),
-            "log_sigmoid": over_layers(torch.stack([angle for angle, _ in angles]), dim=0),
-            "cosine": torch.stack([similarity for _, similarity in angles]).mean(dim=0).detach(),
-        }
-
-    def units_of(self, states: Mapping[int, Sequences], targets: TeacherStates) -> tuple[Sequences, Sequences]:
-        """log p_s and log p_t (eq. 4), (batch, frames, units) each."""
-        return self.unit_head(states[self.depth]), self.units(targets.layers[self.last])
-
-    @override
-    def evaluate(self, batches: Iterator[Batch]) -> dict[str, float]:
-        """Means over all frames of the validation split, whatever the step: L, and how near the student is."""
-        names = (*NEARNESS, "log_sigmoid", "discrimination")
-        sums = torch.zeros(len(names) + 1, dtype=torch.float64)
-        for batch in batches:
-            targets, states = self.targets(batch), self.student.states(batch.audio, {*self.heads.wanted, self.depth})
-            log_s, log_t = self.units_of(states, targets)
-            found = self.regression(states, targets) | {
-                "discrimination": self.unit_head.distance(log_s, log_t),
-                "kl": losses.divergence(log_s, log_t),
-                "agreement": losses.agreement(log_s, log_t),
-            }
-            values, frames = torch.stack([found[name] for name in names]).double(), batch.audio.lengths.double()
-            sums += torch.cat([(values * frames).sum(dim=1), frames.sum()[None]]).cpu()
-        *totals, frames = reduced(sums).tolist()
-        means = dict(zip(names, (total / frames for total in totals), strict=True))
-        regression, discrimination = means["l1"] + means.pop("log_sigmoid"), means.pop("discrimination")
-        return {"loss": self.recipe.regression * regression + self.recipe.discrimination * discrimination, **means}
+    - its means over frames have the padding in them, on the student's side and on the teacher's;
+    - its group norm is taken over a clip's padding, so that a clip is not what it is alone;
+    - it computes in half precision, and L_disc in single precision; here losses are in single precision, and matrix
+      products in bfloat16 where the device has it;
+    - a run that is resumed repeats the steps of L_frontend, whose counter it does not save;
+    - the number of GPUs that share a batch of 12 is not known, and is taken for one.
+    """
+    student = recipe.student
+    if student.front_end.kind == "teachers":
+        front_end = {"convolutions": "teacher", "conv_norm": "none", "gradient": 0.1}
+    else:
+        front_end = {"gradient": 1.0, "dropout": 0.1}
+    changed: dict[str, Any] = {"front_end": student.front_end.model_copy(update=front_end)}
+    if student.kind == "shallow_wide":
+        changed |= dict.fromkeys(("transformer", "projection", "positions"), "teacher") | {"encoder_norm": "random"}
+    fields: dict[str, Any] = {
+        "hears": OwnClip(),
+        "student": student.model_copy(update=changed),
+        "unit_head": Logits(temperature=0.1),
+        "special_units": "kept",
+        "layers": "mean",
+        "front_end_norm": "l1",
+        "front_end_target": "encoder_input",
+        "by": "frame",
+        "targets": OnlineInTraining(),
+        "crop": CROP,
+        "batching": ByCount(utterances=12),
+        "optimisation": DISTILHUBERTS,
+    }
+    return DistilHubert.model_validate({**dict(recipe), **fields})

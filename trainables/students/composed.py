@@ -10,8 +10,9 @@ from transformers import PreTrainedModel
 from typing_extensions import override
 
 from trainables.sequences import Sequences
-from trainables.students.encoders import SpeechEncoder, fit_frames, hide
+from trainables.students.encoders import SpeechEncoder, fit_frames
 from trainables.students.front_ends import FrontEnd
+from trainables.students.noted import hide
 from trainables.students.padding import Lengths, kept_out_of_positions
 from trainables.students.whisper_parts import positioned, transformed
 

@@ -1,24 +1,33 @@
 """transformers' speech encoders behind one interface: 16 kHz waveforms in, hidden states out, usually 50 a second."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 from typing_extensions import override
 
 from trainables.sequences import Sequences
 from trainables.students import padding
 from trainables.students.fbank import KaldiFilterBanks
+from trainables.students.noted import Noted, convolved_or_known, hidden_away, hide
+from trainables.students.states import BelowLayers, State, width_of
 from trainables.students.whisper_parts import convolved, log_mel, mel_spectrogram, positioned, transformed
 
 if TYPE_CHECKING:
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+
+Wanted = TypeVar("Wanted", bound=State)
+CONVOLVED_BY = "conv_stride", "feat_extract_activation"
+"""Fields of a config that say of its convolutions what the names and shapes of their weights do not."""
 
 
 class SpeechEncoder(nn.Module, ABC):
@@ -53,20 +62,41 @@ class SpeechEncoder(nn.Module, ABC):
     def convolutions(self) -> tuple[nn.Module, ...]:
         """What has weights below the Transformer and its projection, the lowest first; all goes through the last."""
 
-    def states(self, audio: Sequences, layers: Collection[int]) -> dict[int, Sequences]:
-        """The hidden states after several layers, (batch, frames, features) each, by the layer's number from 1.
+    def hook_below(self, state: BelowLayers, take: Callable[[Tensor], None]) -> RemovableHandle:
+        """Have `take` called with a state below the layers, (batch, frames, features), in each pass from now on.
 
-        0 is the input of layer 1. The last layer's are what the encoder as a whole gives; where layers are pre-norm,
-        those of the layers between are normalised without weights, since else a distance to them would be about their
-        few huge features. Nothing is kept of the layers that are not asked for.
-        Raises ValueError for a layer that the encoder does not have.
+        Raises ValueError where the encoder has no such state.
         """
-        last = len(self.layers)
-        if wrong := sorted(set(layers) - set(range(last + 1))):
+        raise ValueError(f"An encoder must be one pretrained model to give its {state!r}, but is put together of two.")
+
+    def convolves_as(self, other: "SpeechEncoder") -> bool:
+        """Whether its state `convolutions` of any clip is the other's, now and for good, and may be `given` from there.
+
+        Both have the same convolutions with the same weights, and here none of these learns.
+        """
+        return False
+
+    def given(self, convolutions: Sequences) -> AbstractContextManager[None]:
+        """A block in which that state, (batch, frames, features), is taken for what the convolutions would make.
+
+        Raises ValueError where the encoder does not convolve as any other.
+        """
+        raise ValueError("An encoder must convolve as another does to be given its frames, but does not.")
+
+    def states(self, audio: Sequences, wanted: Collection[Wanted]) -> dict[Wanted, Sequences]:
+        """The hidden states that are `wanted` (`states.py`), (batch, frames, features) each.
+
+        The last layer's are what the encoder as a whole gives; where layers are pre-norm, those of the layers between
+        are normalised without weights, since else a distance to them would be about their few huge features. Nothing is
+        kept of the states that are not asked for.
+        Raises ValueError for a state that the encoder does not have.
+        """
+        last, layers = len(self.layers), {state for state in wanted if isinstance(state, int)}
+        if wrong := sorted(layers - {*range(last + 1)}):
             raise ValueError(
                 f"The layers of an encoder must be from 0 to its last, {last}, but {wrong} were asked for."
             )
-        caught: dict[int, Tensor] = {}
+        caught: dict[State, Tensor] = {}
 
         def catch_input(_: nn.Module, arguments: tuple[Any, ...]) -> None:
             caught[0] = arguments[0]
@@ -75,16 +105,17 @@ class SpeechEncoder(nn.Module, ABC):
             hidden = output[0] if isinstance(output, tuple) else output
             caught[number] = functional.layer_norm(hidden, hidden.shape[2:]) if self.pre_norm else hidden
 
-        hooks = [self.layers[n - 1].register_forward_hook(partial(catch, n)) for n in layers if 0 < n < last]
-        if 0 in layers:
-            hooks.append(self.layers[0].register_forward_pre_hook(catch_input))
-        try:
+        with ExitStack() as hooks:
+            for state in wanted:
+                if not isinstance(state, int):
+                    hooks.enter_context(self.hook_below(state, partial(caught.__setitem__, state)))
+                elif state == 0:
+                    hooks.enter_context(self.layers[0].register_forward_pre_hook(catch_input))
+                elif state < last:
+                    hooks.enter_context(self.layers[state - 1].register_forward_hook(partial(catch, state)))
             output = self(audio, None)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        states = {number: Sequences(hidden, output.lengths).zero_padded() for number, hidden in caught.items()}
-        return states | ({last: output} if last in layers else {})
+        states = {state: Sequences(hidden, output.lengths).zero_padded() for state, hidden in caught.items()}
+        return cast("dict[Wanted, Sequences]", states | ({last: output} if last in layers else {}))
 
 
 def speech_encoder(model: PreTrainedModel, *, standardised: bool = True) -> SpeechEncoder:
@@ -107,10 +138,11 @@ class WaveformEncoder(SpeechEncoder):
     def __init__(self, model: Any, *, standardised: bool = True) -> None:
         """`standardised` as the model was pretrained: HuBERT base takes waveforms as they are."""
         super().__init__()
-        self.model, self.standardised, self.noted = model, standardised, _Noted()
+        self.model, self.standardised, self.noted = model, standardised, Noted()
         self.width, self.skips_layers = model.config.hidden_size, model.config.layerdrop > 0
         self.pre_norm = getattr(model.config, "do_stable_layer_norm", False)
-        model._mask_hidden_states = partial(_hidden_away, model, self.noted)
+        model._mask_hidden_states = partial(hidden_away, model, self.noted)
+        model.feature_extractor.forward = partial(convolved_or_known, self.noted, model.feature_extractor.forward)
         self.lengths = padding.kept_out(model)
 
     @property
@@ -122,6 +154,32 @@ class WaveformEncoder(SpeechEncoder):
     @override
     def convolutions(self) -> tuple[nn.Module, ...]:
         return (self.model.feature_extractor,)
+
+    @override
+    def hook_below(self, state: BelowLayers, take: Callable[[Tensor], None]) -> RemovableHandle:
+        if state == "convolutions":
+            return self.model.feature_extractor.register_forward_hook(lambda _, __, output: take(output.mT))
+        return _hook_projection(self.model, take)
+
+    @override
+    def convolves_as(self, other: SpeechEncoder) -> bool:
+        if not isinstance(other, WaveformEncoder) or self.standardised != other.standardised:
+            return False
+        if any(weight.requires_grad for weight in self.model.feature_extractor.parameters()):
+            return False
+        if any(getattr(self.model.config, name) != getattr(other.model.config, name) for name in CONVOLVED_BY):
+            return False
+        own, others = (encoder.model.feature_extractor.state_dict() for encoder in (self, other))
+        return own.keys() == others.keys() and all(torch.equal(own[name], others[name]) for name in own)
+
+    @override
+    @contextmanager
+    def given(self, convolutions: Sequences) -> Iterator[None]:
+        self.noted.convolutions = convolutions.values.mT
+        try:
+            yield
+        finally:
+            self.noted.convolutions = None
 
     @override
     def forward(
@@ -151,8 +209,8 @@ class Wav2Vec2BertEncoder(SpeechEncoder):
         super().__init__()
         self.model = model
         self.width, self.skips_layers = model.config.hidden_size, model.config.layerdrop > 0
-        self.front_end, self.noted = KaldiFilterBanks(), _Noted()
-        model._mask_hidden_states = partial(_hidden_away, model, self.noted)
+        self.front_end, self.noted = KaldiFilterBanks(), Noted()
+        model._mask_hidden_states = partial(hidden_away, model, self.noted)
 
     @property
     @override
@@ -163,6 +221,11 @@ class Wav2Vec2BertEncoder(SpeechEncoder):
     @override
     def convolutions(self) -> tuple[nn.Module, ...]:
         return ()
+
+    @override
+    def hook_below(self, state: BelowLayers, take: Callable[[Tensor], None]) -> RemovableHandle:
+        width_of(self.model.config, state)  # refuses its convolutions
+        return _hook_projection(self.model, take)
 
     @override
     def forward(
@@ -180,39 +243,11 @@ class Wav2Vec2BertEncoder(SpeechEncoder):
         return Sequences(output.last_hidden_state, features.lengths).zero_padded()
 
 
-class _Noted:
-    """What a layer inside one of transformers' models needs and has no argument for: noted before each pass."""
-
-    channels: Bool[Tensor, "batch features"] | None = None
-    """Features that are hidden in all frames of a clip."""
-
-
-def _hidden_away(
-    model: Any,
-    noted: _Noted,
-    hidden_states: Float[Tensor, "batch frames features"],
-    mask_time_indices: Bool[Tensor, "batch frames"] | None = None,
-    attention_mask: Tensor | None = None,
-) -> Float[Tensor, "batch frames features"]:
-    """`hidden_states` with the mask's embedding on the masked frames, and then zeros in the masked channels.
-
-    In place of transformers' own method, which indexes with the mask: for that the host waits for the device.
-    """
-    embedding = None if mask_time_indices is None else model.masked_spec_embed
-    return hide(hidden_states, mask_time_indices, noted.channels, embedding)
-
-
-def hide(
-    hidden: Float[Tensor, "batch frames features"],
-    masked: Bool[Tensor, "batch frames"] | None,
-    channels: Bool[Tensor, "batch features"] | None,
-    embedding: Float[Tensor, " features"] | None,
-) -> Float[Tensor, "batch frames features"]:
-    """The frames of clips with the mask's `embedding` in those that are masked, and zeros in the masked channels."""
-    if masked is not None:
-        assert embedding is not None
-        hidden = torch.where(masked[:, :, None], embedding.to(hidden.dtype), hidden)
-    return hidden if channels is None else hidden.masked_fill(channels[:, None], 0)
+def _hook_projection(model: Any, take: Callable[[Tensor], None]) -> RemovableHandle:
+    """Some families give beside the projected frames those before it, for losses that are not ours."""
+    return model.feature_projection.register_forward_hook(
+        lambda _, __, output: take(output[0] if isinstance(output, tuple) else output)
+    )
 
 
 class WhisperFrames(SpeechEncoder):
@@ -236,6 +271,11 @@ class WhisperFrames(SpeechEncoder):
     @override
     def convolutions(self) -> tuple[nn.Module, ...]:
         return self.encoder.conv1, self.encoder.conv2
+
+    @override
+    def hook_below(self, state: BelowLayers, take: Callable[[Tensor], None]) -> RemovableHandle:
+        width_of(self.encoder.config, state)  # refuses its projection
+        return self.encoder.conv2.register_forward_hook(lambda _, __, output: take(functional.gelu(output).mT))
 
     @override
     def forward(

@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from trainables.students.encoders import SpeechEncoder
@@ -21,12 +22,13 @@ def scale_gradient(encoder: SpeechEncoder, factor: float) -> None:
     if factor == 0:
         for module in encoder.convolutions:
             module.requires_grad_(False)
-    encoder.convolutions[-1].register_forward_hook(partial(_scaled, factor))
+            # transformers lets the waveform have a gradient, for which all that convolutions make would be kept.
+            module.forward = torch.no_grad()(module.forward)
+    else:
+        encoder.convolutions[-1].register_forward_hook(partial(_scaled, factor))
 
 
 def _scaled(factor: float, _: nn.Module, __: Any, output: Tensor) -> Tensor:
-    if factor == 0:  # transformers lets the waveform have a gradient, for which all would be kept in memory
-        return output.detach()
     if output.requires_grad:
         output.register_hook(lambda gradient: factor * gradient)
     return output

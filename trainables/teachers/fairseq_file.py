@@ -58,6 +58,10 @@ TEMPERATURE = 0.1
 STRIDES = (5, 2, 2, 2, 2, 2, 2)
 """Strides of the convolutions of every HuBERT that fairseq has published; weights do not tell them."""
 
+SPECIAL = 4
+"""Entries that every dictionary of fairseq begins with, <s>, <pad>, </s> and <unk>. No frame's label is ever one of
+them, and yet they have label embeddings, which the softmax over units is taken over as well."""
+
 
 class _Dictionary:
     """In place of fairseq's dictionary of labels, whose names nothing here asks for."""

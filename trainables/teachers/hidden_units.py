@@ -43,6 +43,18 @@ class HiddenUnits(nn.Module):
         """Units there are."""
         return len(self.get_buffer("embeddings"))
 
+    def without_first(self, count: int) -> "HiddenUnits":
+        """The same without the first `count` units, over whose absence p_t is a softmax again.
+
+        Raises ValueError where fewer than two are left.
+        """
+        if self.count - count < 2:
+            raise ValueError(
+                f"Hidden units must be at least {count + 2} to lose {count}, but are {self.count} instead."
+            )
+        embeddings = self.get_buffer("embeddings")[count:]
+        return HiddenUnits(self.get_buffer("projection"), self.get_buffer("bias"), embeddings, self.temperature)
+
     @override
     def forward(self, hidden: Sequences) -> Sequences:
         """Log-probabilities (batch, frames, units) of hidden states (batch, frames, features), in float32."""

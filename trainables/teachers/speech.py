@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,9 +16,10 @@ from typing_extensions import override
 
 from trainables.config import Config, Folder, Location, Preparation, Where
 from trainables.sequences import Sequences
-from trainables.students.ctc import NO_DROPOUT, Pretrained, architecture, layer_count
+from trainables.students.ctc import NO_DROPOUT, Pretrained, Regularisation, architecture, layer_count
 from trainables.students.encoders import SpeechEncoder, speech_encoder
-from trainables.teachers.fairseq_file import FairseqConversion
+from trainables.students.states import State, width_of
+from trainables.teachers.fairseq_file import SPECIAL, FairseqConversion
 from trainables.weights import Sha256, fingerprint, locate
 
 
@@ -26,14 +27,14 @@ from trainables.weights import Sha256, fingerprint, locate
 class TeacherStates:
     """What a teacher makes of a batch."""
 
-    layers: Mapping[int, Sequences]
-    """Hidden states (batch, frames, D_t) after the layers that were asked for; 0 is the input of the first."""
+    layers: Mapping[State, Sequences]
+    """The hidden states that were asked for, (batch, frames, D_t) after a layer; those below may have another width."""
 
 
 class AudioTeacher(nn.Module):
     """A frozen encoder in evaluation mode, whatever is asked of the task that it is part of."""
 
-    def __init__(self, encoder: SpeechEncoder, layers: Collection[int]) -> None:
+    def __init__(self, encoder: SpeechEncoder, layers: Collection[State]) -> None:
         super().__init__()
         self.encoder, self.layers = encoder.requires_grad_(False), tuple(layers)
         self.train(False)
@@ -45,9 +46,19 @@ class AudioTeacher(nn.Module):
 
     @torch.no_grad()
     @override
-    def forward(self, audio: Sequences) -> TeacherStates:
-        """Hidden states of waveforms (batch, samples); of the layers that were not asked for, nothing is kept."""
-        return TeacherStates(self.encoder.states(audio, self.layers))
+    def forward(self, audio: Sequences, also: Collection[State] = ()) -> TeacherStates:
+        """Hidden states of waveforms (batch, samples), and those that are `also` wanted; of others nothing is kept."""
+        return TeacherStates(self.encoder.states(audio, (*self.layers, *also)))
+
+
+class AudioTeacherInTraining(AudioTeacher):
+    """A frozen encoder whose dropout is on while the task that it is part of is trained."""
+
+    @override
+    def train(self, mode: bool = True) -> "AudioTeacherInTraining":
+        """Goes where the task goes, as any module does."""
+        nn.Module.train(self, mode)
+        return self
 
 
 class _Encoder(Config, ABC):
@@ -55,6 +66,8 @@ class _Encoder(Config, ABC):
 
     label: ClassVar[str] = ""
     """Words for a trial's name, where the teacher is not the usual one."""
+    special: ClassVar[int] = 0
+    """How many of its own hidden units, the first ones, stand for nothing in speech."""
 
     @property
     @abstractmethod
@@ -99,19 +112,19 @@ class _Encoder(Config, ABC):
             return True
         return bool(found.get("do_normalize", True))
 
-    def pretrained(self) -> PreTrainedModel:
+    def pretrained(self, regularisation: Regularisation = NO_DROPOUT) -> PreTrainedModel:
         """The model with its weights, which students start from."""
-        config = self.architecture()
-        return self.folder.build(**NO_DROPOUT.overrides(config))
+        return self.folder.build(**regularisation.overrides(self.architecture()))
 
-    def build(self, layers: Collection[int]) -> AudioTeacher:
-        """The teacher of these layers, frozen.
+    def build(self, layers: Collection[State], training: Regularisation | None = None) -> AudioTeacher:
+        """The teacher of these layers, or states below them, frozen; with a regularisation for `training` it is in that
+        mode whenever its task is, and else never.
 
-        Raises ValueError for a layer that it does not have.
+        Raises ValueError for a state that it does not have.
         """
-        encoder = speech_encoder(self._model(), standardised=self.standardised)
-        check_layers(layers, len(encoder.layers))
-        return AudioTeacher(encoder, layers)
+        self.widths(layers)
+        encoder = speech_encoder(self._model(training or NO_DROPOUT), standardised=self.standardised)
+        return AudioTeacher(encoder, layers) if training is None else AudioTeacherInTraining(encoder, layers)
 
     @property
     def depth(self) -> int:
@@ -121,12 +134,22 @@ class _Encoder(Config, ABC):
     @property
     def width(self) -> int:
         """Features of its hidden states, known before it is built."""
-        config = self.architecture()
-        return config.d_model if config.model_type == "whisper" else config.hidden_size
+        return width_of(self.architecture(), self.depth)
+
+    def widths(self, layers: Iterable[State]) -> dict[State, int]:
+        """Features of some of its states, in their order, known before it is built.
+
+        Raises ValueError for one that it does not have.
+        """
+        config, layers = self.architecture(), tuple(layers)
+        depth = layer_count(config)
+        if too_high := [layer for layer in layers if isinstance(layer, int) and layer > depth]:
+            raise ValueError(f"Heads must be for the teacher's layers, 1 to {depth}, but are for {max(too_high)} too.")
+        return {layer: width_of(config, layer) for layer in layers}
 
     @abstractmethod
-    def _model(self) -> PreTrainedModel:
-        """The model that teaches."""
+    def _model(self, regularisation: Regularisation) -> PreTrainedModel:
+        """The model that teaches, with this dropout."""
 
 
 class _Folder(_Encoder, ABC):
@@ -154,14 +177,15 @@ class SpeechModel(_Folder):
     kind: Literal["speech_model"] = "speech_model"
 
     @override
-    def _model(self) -> PreTrainedModel:
-        return self.pretrained()
+    def _model(self, regularisation: Regularisation) -> PreTrainedModel:
+        return self.pretrained(regularisation)
 
 
 class HubertFromFairseq(_Encoder):
     """HuBERT from fairseq's own file, which has its hidden units: the paper's teacher (`hubert_base_ls960.pt`)."""
 
     kind: Literal["hubert_from_fairseq"] = "hubert_from_fairseq"
+    special: ClassVar[int] = SPECIAL
     file: Folder
     """Path of the .pt file."""
     sha256: Annotated[Sha256 | None, Where()] = None
@@ -187,8 +211,8 @@ class HubertFromFairseq(_Encoder):
         return FairseqConversion(file=self.file, sha256=self.sha256)
 
     @override
-    def _model(self) -> PreTrainedModel:
-        return self.pretrained()
+    def _model(self, regularisation: Regularisation) -> PreTrainedModel:
+        return self.pretrained(regularisation)
 
 
 class RandomSpeechModel(_Folder):
@@ -203,11 +227,11 @@ class RandomSpeechModel(_Folder):
     """The seed of the weights."""
 
     @override
-    def _model(self) -> PreTrainedModel:
+    def _model(self, regularisation: Regularisation) -> PreTrainedModel:
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             return AutoModel.from_config(
-                architecture(self.model, NO_DROPOUT.overrides(self.architecture())), dtype=torch.float32
+                architecture(self.model, regularisation.overrides(self.architecture())), dtype=torch.float32
             )
 
 
@@ -219,9 +243,3 @@ def _converted(file: str, sha256: str | None, folder: Path) -> str:
     """The `folder` of a conversion, verified once in each process: it is large, and often asked for."""
     FairseqConversion(file=file, sha256=sha256).build()
     return str(folder)
-
-
-def check_layers(layers: Collection[int], depth: int) -> None:
-    """Raises ValueError where a teacher has fewer layers than are to be learned from."""
-    if layers and max(layers) > depth:
-        raise ValueError(f"Heads must be for the teacher's layers, 1 to {depth}, but are for {max(layers)} too.")

@@ -4,13 +4,13 @@ For a corpus of hours: 4 layers of 384 features in half precision are 150 kB for
 hundreds of hours a teacher had better listen at each step.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from typing_extensions import override
 
 from trainables.cache import building, cache_folder
@@ -20,6 +20,8 @@ from trainables.corpora.batching import BySeconds, Loader
 from trainables.corpora.prepared import PreparedSplit, SplitPreparation
 from trainables.corpora.sources import Indices
 from trainables.sequences import Sequences
+from trainables.students.ctc import Regularisation
+from trainables.students.states import State
 from trainables.teachers.features import CachedFeatures, write_features
 from trainables.teachers.speech import AudioTeacher, SpeechTeacher, TeacherStates
 
@@ -30,18 +32,51 @@ class Cached(Config):
     """The teacher's states over the whole corpus are computed once, for all trials that ask for the same layers."""
 
     kind: Literal["cached"] = "cached"
-    layers: tuple[int, ...] = ()
-    """Layers to keep, ascending, where trials that need different ones are to share a cache; by default those that this
-    one needs."""
+    label: ClassVar[str] = ""
+    layers: tuple[State, ...] = ()
+    """Layers to keep, and states below them, where trials that need different ones are to share a cache; by default
+    those that this one needs."""
 
 
 class Online(Config):
     """The teacher listens at each step, as for corpora of hundreds of hours it must."""
 
     kind: Literal["online"] = "online"
+    label: ClassVar[str] = ""
+
+    def build(self, teacher: SpeechTeacher, layers: Collection[State]) -> AudioTeacher:
+        """The teacher of these layers, or states below them, always in evaluation mode."""
+        return teacher.build(layers)
 
 
-Targets = Annotated[Online | Cached, Field(discriminator="kind")]
+class OnlineInTraining(Config):
+    """The control of what dropout in the teacher does: it listens at each step in training mode, though frozen.
+
+    So it does in the released code: s3prl calls `train()` of a module that the teacher is part of. No state can be
+    cached then, since each step draws another.
+    """
+
+    kind: Literal["online_in_training"] = "online_in_training"
+    label: ClassVar[str] = "teacher with dropout"
+    regularisation: Regularisation = Regularisation(attention=0.1, hidden=0.1, activation=0, projection=0.1, layers=0)
+    """Its dropout: by default that of HuBERT base's own training (fairseq's `hubert_base_librispeech.yaml`), without
+    layerdrop, which s3prl switches off."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> "OnlineInTraining":
+        if self.regularisation.layers:
+            raise ValueError(
+                "`regularisation.layers` must be 0 in a teacher, whose layers are what is learned, but is "
+                f"{self.regularisation.layers} instead."
+            )
+        return self
+
+    def build(self, teacher: SpeechTeacher, layers: Collection[State]) -> AudioTeacher:
+        """The teacher of these layers, or states below them, in training mode whenever its task is."""
+        return teacher.build(layers, self.regularisation)
+
+
+Targets = Annotated[Online | OnlineInTraining | Cached, Field(discriminator="kind")]
 """Where a student's targets come from."""
 
 
@@ -52,8 +87,8 @@ class StatePreparation(Preparation):
 
     teacher: SpeechTeacher
     split: SplitPreparation
-    layers: tuple[int, ...]
-    """In ascending order; 0 is the input of the first."""
+    layers: tuple[State, ...]
+    """In ascending order, after any that are below them; 0 is the input of the first."""
 
     def __str__(self) -> str:
         return f"{self.split} {self.teacher.label or 'teacher'}, layers {', '.join(map(str, self.layers))}"
@@ -61,6 +96,13 @@ class StatePreparation(Preparation):
     def folder(self) -> Path:
         """The place of the states, whether they are there or not."""
         return cache_folder() / "states" / self.signature()
+
+    def widths(self) -> dict[State, int]:
+        """Features of each state, as they lie side by side.
+
+        Raises ValueError for one that the teacher does not have.
+        """
+        return self.teacher.widths(self.layers)
 
     @override
     def build(self) -> Path:
@@ -72,7 +114,7 @@ class StatePreparation(Preparation):
         with building(self.folder()) as folder:
             if folder is not None:
                 teacher = self.teacher.build(self.layers)
-                features = len(self.layers) * self.teacher.width
+                features = sum(self.widths().values())
                 heard = listen(teacher, split, np.arange(len(split)))
                 write_features(folder, heard, len(split), features, self.identity())
         CachedFeatures(self.folder()).verify()
@@ -86,7 +128,7 @@ class StatePreparation(Preparation):
 
 def listen(teacher: AudioTeacher, split: PreparedSplit, indices: Indices) -> Iterator[tuple[list[int], Sequences]]:
     """The teacher's states over some utterances of a split, those of like length at once: indices, and sequences
-    (batch, frames, layers · D_t)."""
+    (batch, frames, features) of all its states side by side."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     teacher.to(device)
     loader, order = Loader(split), indices[np.argsort(split.samples[indices], kind="stable")]
@@ -97,7 +139,7 @@ def listen(teacher: AudioTeacher, split: PreparedSplit, indices: Indices) -> Ite
         yield part.tolist(), Sequences(values, states[teacher.layers[0]].lengths)
 
 
-def parted(states: Sequences, layers: Sequence[int]) -> TeacherStates:
-    """What a cache gives for a batch, (batch, frames, layers · D_t), layer by layer."""
-    parts = states.values.chunk(len(layers), dim=2)
-    return TeacherStates({layer: Sequences(part, states.lengths) for layer, part in zip(layers, parts, strict=True)})
+def parted(states: Sequences, widths: Mapping[State, int]) -> TeacherStates:
+    """What a cache gives for a batch, all states side by side in features, one by one; `widths` are theirs in order."""
+    parts = states.values.split([*widths.values()], dim=2)
+    return TeacherStates({state: Sequences(part, states.lengths) for state, part in zip(widths, parts, strict=True)})
