@@ -243,12 +243,9 @@ def layout_of(tables: Sequence[Table], decoding: NgramDecoding | None) -> Layout
 
 
 def layout(
-    options: Options,
-    data: str,
-    reasons: Sequence[str] = (),
-    notes: Sequence[str] = (),
+    options: Options, data: str, reasons: Sequence[str] = (), notes: Sequence[str] = (),
     decoding: NgramDecoding | None = None,
-) -> Layout:
+) -> Layout:  # fmt: skip
     """Table 1, with columns by student and λ and rows by language in the paper's groups; and Table 2."""
     positive = [w for w in sorted(set(options.weights)) if w]
     columns = [Column(column("distill", w), f"λ = {w:g}", _distilled(w)) for w in positive]
