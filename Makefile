@@ -27,11 +27,15 @@ export NODES := tests/faults/test_nodes.py
 export RAY := $(or $(value RAY),2.54.1)
 OF_RAY := tests/faults tests/orchestrator/cluster
 
-.PHONY: demo demo-synthetic test test-ray of-ray check bench env clean environment
+.PHONY: demo demo-hubert demo-synthetic test test-ray of-ray check bench env clean environment
 
 demo: $(MISSING)  ## Table 1 in miniature: real speech, real weights, about five minutes on two cores
 	@$(RUN)python -m trainables.miniature
 	@$(RUN)python sweeps/commonvoice20.py --preset mini
+
+demo-hubert: $(MISSING)  ## Table 2 of HuBERT's distillation in miniature: students, losses and amounts of English speech
+	@$(RUN)python -m trainables.miniature --english
+	@$(RUN)python sweeps/hubert_librispeech.py --preset mini
 
 demo-synthetic: $(MISSING)  ## the same on synthetic speech, for machines without apt-get
 	@$(RUN)python -m trainables.miniature --synthetic

@@ -1,7 +1,7 @@
 """All claims of speed that are ratios, each measured against its peer in one run: `python -m benchmarks`.
 
 Other benchmarks have tables of their own and run by themselves: `python -m benchmarks.orchestration`, `front_ends`,
-`ledger_scale`, `random_kills`, `seeds`, `significance`, `tune_scale`, `two_nodes`.
+`gpu_hubert`, `ledger_scale`, `random_kills`, `seeds`, `significance`, `tune_scale`, `two_nodes`.
 """
 
 import importlib.metadata

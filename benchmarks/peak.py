@@ -3,16 +3,16 @@
 The claim: at least 40 %, at 24 clips a step of the lengths of Common Voice's; padding, loading and the optimiser
 count as time, and not as work.
 The peer: usual recipes report 2 to 5 %.
-The floor: 100 % of what the vendor states for dense products in bfloat16. The work is counted by torch's
-FlopCounterMode, forward and backward, on 5 s clips without padding; layerdrop is off, there and in the steps.
+The floor: 100 % of what the vendor states for dense products in bfloat16. The work is counted (flop.py),
+forward and backward, on 5 s clips without padding; layerdrop is off, there and in the steps.
 """
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.flop import counter
 from benchmarks.material import XLSR_LARGE, Material, Shape, scratch
 from benchmarks.ratios import Claim, Measurement, alternate, device, not_measured
 from trainables.recipes import probe
@@ -68,9 +68,9 @@ def operations(material: Material, task: DistillL2STask) -> float:
     recipe, world = material.recipe, material.world()
     (batch,) = probe.noise(recipe.batching, longest=5.0, shares=1, masking=recipe.masking, teacher=None)
     task.to(world.device).train()
-    with FlopCounterMode(display=False) as counter:
+    with counter() as counted:
         with world.precision(recipe.optimisation.precision):
             losses = task(batch.to(world.device))
         losses.total.backward()
     task.zero_grad()
-    return counter.get_total_flops() / (5 * len(batch.ids))
+    return counted.get_total_flops() / (5 * len(batch.ids))

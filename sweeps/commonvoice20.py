@@ -15,11 +15,13 @@ from orchestrator.study.layout import ByAxis, Curves, Drawn, Layout
 from orchestrator.study.sweep import Sweep, grid
 from orchestrator.study.table import Choice, Column, Fact, Head, Published, Row, Table
 from orchestrator.study.value import Value
+from sweeps.decoding import decoded_table, ngram, tuned_table
 from trainables import miniature
 from trainables.config import explain
 from trainables.corpora.batching import ByCount, BySeconds, TimeMasking
 from trainables.corpora.common_voice import CommonVoice
 from trainables.corpora.text import Letters, LettersAndMarks
+from trainables.decoding.with_ngram import NgramDecoding
 from trainables.optimisation import Optimisation
 from trainables.recipes.distill_l2s import DistillL2S
 from trainables.students.ctc import CTCStudent, Pretrained, Regularisation, Scratch
@@ -85,6 +87,10 @@ class CellOptions(StudyOptions):
     """Evaluations on the validation split in the course of a trial; by default the preset's."""
     selection: Literal["cer", "wer"] = "cer"
     """Validation error that the best checkpoint is chosen by; the authors' code takes wer."""
+    lm: str | None = None
+    """Decode with a word n-gram too: an ARPA file, or `transcripts`, a 4-gram of those that a trial learns from."""
+    lexicon: Path | None = None
+    """Words and spellings for the ARPA file, as fairseq has them; by default its words, by letters."""
 
 
 class Options(CellOptions):
@@ -102,6 +108,7 @@ def recipe(options: CellOptions) -> DistillL2S:
     update: dict[str, object] = {
         "normaliser": NORMALISERS[options.normaliser],
         "selection": options.selection,
+        "ngram": ngram(options.lm, options.lexicon),
     }
     # So that the result is the same for any number of workers up to what is asked for.
     shares = max(options.workers, options.most_workers or 1, base.optimisation.shares)
@@ -178,7 +185,7 @@ def study(options: Options) -> tuple[Sweep, Layout]:
     name = options.name or f"commonvoice20-{options.preset}"
     differing = ("corpus.language", "weight", "student.encoder.kind", "seed")
     sweep = Sweep(name, recipes, resources, axes=differing, metric=JUDGED)
-    return sweep, layout(options, base.corpus.release(), reasons(base, options), notes(base, options))
+    return sweep, layout(options, base.corpus.release(), reasons(base, options), notes(base, options), base.ngram)
 
 
 def check(options: CellOptions, weights: Sequence[float]) -> None:
@@ -210,11 +217,16 @@ def locales(options: CellOptions, base: DistillL2S, default: Sequence[str]) -> S
     return languages
 
 
-def layout_of(tables: Sequence[Table]) -> Layout:
-    """Tables with the figures that go with the first, whose columns have λ and whose rows are languages."""
-    first = tables[0].name
+def layout_of(tables: Sequence[Table], decoding: NgramDecoding | None) -> Layout:
+    """Tables with the figures that go with the first, whose columns have λ and whose rows are languages.
+
+    With `decoding` the first table is there once more, decoded so, with what was tuned for it.
+    """
+    first, more = tables[0].name, []
+    if decoding is not None:
+        more = [decoded_table(tables[0], decoding), tuned_table(tables[0], tables[0].columns, decoding)]
     return Layout(
-        tables,
+        [*tables, *more],
         [
             ByAxis("cer_by_weight", "CER by λ, with 95 % intervals.", first, "weight", "λ", rest="distilled"),
             Drawn(
@@ -230,7 +242,10 @@ def layout_of(tables: Sequence[Table]) -> Layout:
     )
 
 
-def layout(options: Options, data: str, reasons: Sequence[str] = (), notes: Sequence[str] = ()) -> Layout:
+def layout(
+    options: Options, data: str, reasons: Sequence[str] = (), notes: Sequence[str] = (),
+    decoding: NgramDecoding | None = None,
+) -> Layout:  # fmt: skip
     """Table 1, with columns by student and λ and rows by language in the paper's groups; and Table 2."""
     positive = [w for w in sorted(set(options.weights)) if w]
     columns = [Column(column("distill", w), f"λ = {w:g}", _distilled(w)) for w in positive]
@@ -276,7 +291,7 @@ def layout(options: Options, data: str, reasons: Sequence[str] = (), notes: Sequ
         # Of the same facts as Table 1, of which it says only one.
         head=replace(HEAD, facts=[replace(fact, audit="") for fact in HEAD.facts]),
     )
-    return layout_of([first, second])
+    return layout_of([first, second], decoding)
 
 
 def column(what: str, weight: float) -> str:

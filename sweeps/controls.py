@@ -148,7 +148,7 @@ def study(options: Options) -> tuple[Sweep, Layout]:
         notes=[*(f"{v.heading}: {v.meaning}." for v in compared), *notes(base, options)],
         head=HEAD,
     )
-    return sweep, layout_of([table])
+    return sweep, layout_of([table], base.ngram)
 
 
 def _leaves(path: str, value: Any) -> dict[str, Any]:

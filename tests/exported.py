@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from trainables import testing
 from trainables.batch import Batch
 from trainables.corpora.text import CharacterVocabulary
-from trainables.decoding import greedy
+from trainables.decoding.greedy import greedy
 from trainables.export.ctc_folder import export
 from trainables.sequences import Sequences
 from trainables.students.ctc import FAMILIES, CTCModel, CTCStudent, Pretrained

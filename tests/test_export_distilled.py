@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCTC, AutoProcessor, 
 from tests.exported import VOCABULARY, waveforms
 from trainables import testing
 from trainables.corpora.audio import SAMPLE_RATE, decode
-from trainables.decoding import greedy
+from trainables.decoding.greedy import greedy
 from trainables.export.card import Dataset
 from trainables.export.distilled_folder import export, product
 from trainables.sequences import Sequences

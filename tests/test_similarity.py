@@ -59,6 +59,14 @@ def test_a_shift_does_not_matter_and_layers_may_differ_in_width() -> None:
     assert ProjectionWeighted()(after, before) == pytest.approx(1, abs=1e-6)
 
 
+def test_what_float32_has_rounded_says_nothing() -> None:
+    """Features behind a layer norm add up to 0: what is left in that direction is noise, which may not correlate."""
+    before, after = (torch.nn.functional.layer_norm(noise(seed, 12)[:200], (12,)) for seed in (1, 2))
+    found = ProjectionWeighted()(before, after)
+    again = ProjectionWeighted()(before, after + 1e-7 * noise(3, 12)[:200])
+    assert again == pytest.approx(found, abs=1e-6)
+
+
 def test_a_reduced_layer_forgets_small_noise() -> None:
     signal = noise(1, 4)
     before, after = (torch.cat([signal, 1e-3 * noise(seed, 30)], dim=1) for seed in (2, 3))

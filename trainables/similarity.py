@@ -4,7 +4,7 @@ Figure 3 of arXiv 2210.15631 has a CCA similarity per layer, citing Morcos et al
 the correlations by how much of the layer each of them carries. Of two models, H and G (frames × d) are the states of
 one layer over the same frames, centred:
 
-    H = Q_H R_H, G = Q_G R_G             orthonormal bases of what their features span
+    H = Q_H R_H, G = Q_G R_G             orthonormal bases of what their features span, rounding errors left out
     Q_Hᵀ Q_G = U diag(ρ) Vᵀ              ρ are the canonical correlations, and u_i = Q_H U_i the variates of H
     α_i = Σ_j |⟨u_i, H_·j⟩|              how much of H lies along each of them
     PWCCA = Σ_i α_i ρ_i / Σ_i α_i
@@ -23,6 +23,11 @@ from trainables.config import Config
 
 LEAST = 10
 """Frames for each feature. With few frames, noise correlates: d features of n frames span one another for d = n."""
+ROUNDING = 1e-6
+"""Share of a layer's largest singular value, below which a direction is what float32 has rounded.
+
+Each layer norm leaves one such direction, in which its features add up to a constant.
+"""
 
 
 class ProjectionWeighted(Config):
@@ -75,10 +80,19 @@ def _reduced(states: Float[Tensor, "frames features"], variance: float) -> Float
 def _weighted(before: Float[Tensor, "frames features"], after: Float[Tensor, "frames others"]) -> float:
     if len(before) != len(after):
         raise ValueError(f"Layers must be over the same frames, but are over {len(before)} and {len(after)}.")
-    basis, triangle = torch.linalg.qr(before)
-    other, _ = torch.linalg.qr(after)
+    (basis, features), (other, _) = _spanned(before), _spanned(after)
     directions, correlations, _ = torch.linalg.svd(basis.T @ other, full_matrices=False)
     correlations = correlations.clamp(0, 1)
     # ⟨u_i, H_·j⟩ = (Uᵀ Q_Hᵀ H)_ij = (Uᵀ R_H)_ij: no frame is needed again.
-    weights = (directions.T @ triangle).abs().sum(dim=1)
+    weights = (directions.T @ features).abs().sum(dim=1)
     return float((weights * correlations).sum() / weights.sum())
+
+
+def _spanned(
+    states: Float[Tensor, "frames features"],
+) -> tuple[Float[Tensor, "frames rank"], Float[Tensor, "rank features"]]:
+    """An orthonormal basis of what the features span, and the features in that basis."""
+    orthonormal, triangle = torch.linalg.qr(states)
+    left, values, right = torch.linalg.svd(triangle)
+    kept = values > ROUNDING * values[0]
+    return orthonormal @ left[:, kept], values[kept, None] * right[kept]

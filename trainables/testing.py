@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
     BertConfig,
     BertModel,
@@ -29,6 +29,7 @@ from transformers import (
 from trainables.corpora.audio import SAMPLE_RATE
 from trainables.corpora.prepared import PreparedSplit
 from trainables.corpora.sources import Indices
+from trainables.corpora.word_pieces import SPECIAL, WordPieces
 from trainables.sequences import Sequences
 from trainables.teachers.language_model import TextEncoder
 
@@ -163,3 +164,34 @@ def bert(folder: Path, width: int = 12) -> Path:
     torch.manual_seed(0)
     BertModel(config).save_pretrained(folder)
     return folder
+
+
+def word_piece_bert(folder: Path, width: int = 12) -> Path:
+    """A BERT over pieces of one and two letters, its tokenizer laid out as BERT's own, with apostrophes."""
+    letters = [*LETTERS, "ab", "ca", "de", "fi", "hi"]
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "'", *letters, *(f"##{piece}" for piece in letters)]
+    tokenizer = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
+        mask_token="[MASK]", model_max_length=64,
+    )  # fmt: skip
+    fast.save_pretrained(folder)
+    config = BertConfig(
+        vocab_size=len(pieces), hidden_size=width, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=2 * width, max_position_embeddings=64, pad_token_id=0,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+def numbered_pieces(count: int) -> WordPieces:
+    """As many word pieces as are said, the special ones first, that stand for nothing."""
+    names = [*SPECIAL, *(f"p{i}" for i in range(count - len(SPECIAL)))]
+    tokenizer = Tokenizer(models.WordPiece({name: i for i, name in enumerate(names)}, unk_token="[UNK]"))
+    return WordPieces(PreTrainedTokenizerFast(tokenizer_object=tokenizer))

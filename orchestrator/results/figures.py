@@ -1,5 +1,6 @@
 """A study's figures, as wide as a paper's column, legible in grey and on a phone; equal data give equal bytes."""
 
+import csv
 import io
 import itertools
 import textwrap
@@ -11,10 +12,10 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from orchestrator.results.evidence import Cell, Evidence
-from orchestrator.study.layout import ByAxis, Curves, Drawn
+from orchestrator.study.layout import ByAxis, Curves, Drawn, Profile
 from orchestrator.study.ledger import History
 from orchestrator.study.stored_study import Study
 from orchestrator.study.table import Column, Table
@@ -43,9 +44,9 @@ FAR_APART = 3.0
 def draw(study: Study, evidences: Mapping[str, Evidence]) -> tuple[dict[str, bytes], list[str]]:
     """All figures that the results so far suffice for, as PNG and SVG by file name; and why others are not drawn.
 
-    `evidences` are by the names of the study's tables.
+    The numbers of a profile, which no table shows, come as CSV too. `evidences` are by the names of the study's tables.
     """
-    figures, undrawn = {}, []
+    figures, numbers, undrawn = {}, {}, []
     for data in study.layout.figures:
         table, evidence = study.layout.table(data.table), evidences[data.table]
         match data:
@@ -58,6 +59,10 @@ def draw(study: Study, evidences: Mapping[str, Evidence]) -> tuple[dict[str, byt
                     shown.setdefault(frozenset(trials), other)
                 for other in shown.values():
                     figures[f"{data.name}_{other}"] = curves(data, table, other, evidence, study.histories)
+            case Profile():
+                if (figure := profile(data, table, evidence)) is not None:
+                    figures[data.name] = figure
+                    numbers[f"{data.name}.csv"] = profile_as_csv(data, table, evidence)
             case Drawn():
                 try:
                     function = data.load()
@@ -71,7 +76,7 @@ def draw(study: Study, evidences: Mapping[str, Evidence]) -> tuple[dict[str, byt
         if figure is not None
         for suffix in ("png", "svg")
     }
-    return drawn, undrawn
+    return drawn | numbers, undrawn
 
 
 def rendered(figure: Figure, suffix: str) -> bytes:
@@ -153,6 +158,41 @@ def curves(
         return settled(figure)
 
 
+def profile(data: Profile, table: Table, evidence: Evidence) -> Figure | None:
+    """A panel for each row, with a line for each column, over the axis; None where nothing is there."""
+    drawn = _profiles(data, table, evidence)
+    if not drawn:
+        return None
+    names = [part.name for part in table.parts if any(part.name in lines for lines in drawn.values())]
+    with style():
+        figure, panels = _panels(len(drawn), 2)
+        for panel, (other, lines) in zip(panels, drawn.items(), strict=True):
+            for (colour, dashes, marker), name in zip(itertools.cycle(LINES), names, strict=False):
+                places, numbers = zip(*lines.get(name, [(np.nan, np.nan)]), strict=True)
+                panel.plot(
+                    places, numbers, color=colour, linestyle=dashes, marker=marker, label=table.title_of(name)
+                )  # fmt: skip
+            panel.set_title(table.other(other), loc="left")
+            panel.xaxis.set_major_locator(MaxNLocator(7, integer=all(float(at).is_integer() for at, _ in data.points)))
+            panel.grid(axis="y")
+            panel.sharey(panels[0])
+        figure.supxlabel(data.axis)
+        figure.supylabel(data.label or _axis(data.points[0][1]))
+        legend(figure, panels[0], "outside upper center")
+        return settled(figure)
+
+
+def profile_as_csv(data: Profile, table: Table, evidence: Evidence) -> bytes:
+    """The numbers of a profile, one a line, with the row and the column of the table and the place on the axis."""
+    sink = io.StringIO()
+    writer = csv.writer(sink, lineterminator="\n")
+    writer.writerow(["row", "column", data.axis, data.label or data.points[0][1].title])
+    for other, lines in _profiles(data, table, evidence).items():
+        for name, points in lines.items():
+            writer.writerows((*table.turned(name, other), f"{at:g}", number) for at, number in points)
+    return sink.getvalue().encode()
+
+
 def others(table: Table, evidence: Evidence) -> list[str]:
     """The names of the rows that have trials, in their order; of the columns, where rows are compared."""
     return list(dict.fromkeys(table.turned(*place)[1] for place in evidence.cells))
@@ -217,6 +257,17 @@ def _points(
         if cell and (number := cell.mean()) is not None:
             low, high = cell.interval or (number, number)
             found.append((_at(data, column), number, (max(0.0, number - low), max(0.0, high - number))))
+    return found
+
+
+def _profiles(data: Profile, table: Table, evidence: Evidence) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """Places and numbers of each line, by the panel's name and the line's; none without numbers."""
+    found: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for other in others(table, evidence):
+        for name, cell in family(table, evidence, other).items():
+            numbers = [(at, cell.mean(value)) for at, value in data.points]
+            if known := [(at, number) for at, number in numbers if number is not None]:
+                found.setdefault(other, {})[name] = known
     return found
 
 

@@ -45,6 +45,25 @@ class Curves:
 
 
 @dataclass(frozen=True)
+class Profile:
+    """Several values of one trial along an axis, such as one for each layer of a model, as means over its repetitions.
+
+    A panel for each row of the table, with a line for each column; or the other way round, where rows are compared.
+    """
+
+    name: str
+    caption: str
+    table: str
+    points: Sequence[tuple[float, Value]]
+    """Places on the axis, and the value of each; what a trial does not have is left out of its line."""
+    axis: str
+    """Name of the axis."""
+    label: str = ""
+    """Label of the vertical axis; by default the first value's name and unit."""
+    kind: Literal["profile"] = "profile"
+
+
+@dataclass(frozen=True)
 class Drawn:
     """A figure of one paper's own, drawn by a function of its sweep's package."""
 
@@ -70,7 +89,7 @@ class Drawn:
             ) from error
 
 
-Figure = Annotated[ByAxis | Curves | Drawn, Field(discriminator="kind")]
+Figure = Annotated[ByAxis | Curves | Profile | Drawn, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True)
@@ -141,7 +160,7 @@ class Layout:
                 f"but is made by {choice.by.name!r} without one."
             )
 
-    def _check_figure(self, figure: "ByAxis | Curves | Drawn") -> None:
+    def _check_figure(self, figure: "ByAxis | Curves | Profile | Drawn") -> None:
         if figure.table not in (names := [table.name for table in self.tables]):
             raise ValueError(
                 f"A figure must be of a table, {', '.join(names)}, but {figure.name} is of {figure.table!r}."
@@ -152,6 +171,8 @@ class Layout:
             raise ValueError(
                 f"The axis of {figure.name} must be a field in which columns differ, but is {figure.axis!r}."
             )
+        if isinstance(figure, Profile) and not figure.points:
+            raise ValueError(f"A profile must have at least one point, but {figure.name} has none.")
         if isinstance(figure, Drawn):
             figure.load()
 
@@ -163,4 +184,8 @@ class Layout:
             yield from ((table.name, value) for value in table.values)
             choices = [part.choice for part in (*table.columns, *table.listed) if part.choice]
             yield from ((table.name, choice.by) for choice in choices)
-        yield from ((figure.name, figure.value) for figure in self.figures if isinstance(figure, Curves))
+        for figure in self.figures:
+            if isinstance(figure, Curves):
+                yield figure.name, figure.value
+            elif isinstance(figure, Profile):
+                yield from ((figure.name, value) for _, value in figure.points)

@@ -42,8 +42,11 @@ def test_the_table_compares_with_waveforms_on_as_many_threads() -> None:
         return Row("D&T", front_end, threads, 1, Stages(seconds / 4, 3 * seconds / 4))
 
     made = table([row("waveform", 1, 0.2), row("Fbank", 1, 0.05), row("waveform", 2, 0.12)], "D&T", 1)
+    of_four = table([row("waveform", 4, 0.2), row("Fbank", 4, 0.1), row("Fbank int8", 4, 0.1)], "D&T", 1)
     columns = [list(column.cells) for column in made.columns]
     assert columns[0] == ["1", "1", "2"]
     assert columns[2:] == [
         ["50.0", "12.5", "30.0"], ["150.0", "37.5", "90.0"], ["200.0", "50.0", "120.0"], ["1.00 ×", "4.00 ×", "1.00 ×"],
+        ["1.00 ×", "2.00 ×", ""],
     ]  # fmt: skip
+    assert list(of_four.columns[-1].cells) == ["1.00 ×", "1.91 ×", ""]

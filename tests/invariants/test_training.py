@@ -19,7 +19,7 @@ from trainables.corpora.batching import ByCount, Loader, TimeMasking
 from trainables.corpora.prepared import PreparedSplit
 from trainables.corpora.sources import Tokens
 from trainables.corpora.text import CharacterVocabulary
-from trainables.decoding import greedy
+from trainables.decoding.greedy import greedy
 from trainables.metrics import Scores, transcription
 from trainables.optimisation import Optimisation
 from trainables.recipes.distill_l2s import DistillL2S, DistillL2STask

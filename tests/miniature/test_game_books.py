@@ -198,6 +198,7 @@ def test_the_command_builds_the_english_miniature(tmp_path, capsys):
         f"librispeech: {folders.librispeech}",
         f"librilight: {folders.librilight}",
         f"teacher: {folders.teacher}",
+        f"word_pieces: {folders.word_pieces}",
     ]
 
 

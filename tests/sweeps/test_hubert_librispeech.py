@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli import main
-from orchestrator.study.table import Published
-from sweeps.hubert_librispeech import PUBLISHED, Options, study
+from sweeps.hubert.options import Options
+from sweeps.hubert_librispeech import study
 from tests import fairseq
 from tests.corpora import books
 from trainables import testing
 from trainables.cache import sha256_of
 from trainables.config import explain
+from trainables.decoding.tuning import Tuning
 from trainables.recipes.distil_hubert import DistilHubert
 from trainables.recipes.finetune_ctc import FineTuneCtc
 from trainables.recipes.recipe import with_needs
@@ -31,28 +32,50 @@ def recipes(options: Options) -> list[FineTuneCtc]:
     return [recipe for recipe in sweep.recipes if isinstance(recipe, FineTuneCtc)]
 
 
+def lines(file: Path) -> list[dict[str, str]]:
+    with file.open() as opened:
+        return list(csv.DictReader(opened))
+
+
 def test_the_study_runs_to_its_table(
-    release: Path, teacher: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    teacher: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeps.hubert_librispeech.WEIGHTS", ((0.0, 0.0), (1.0, 1.0)))
-    monkeypatch.setattr("sweeps.hubert_librispeech.FEW", 0.005)
+    root, texts = tmp_path / "data", 16 * books.TEXTS
+    books.librispeech(books.librilight(root))
+    # Of the test set, there must be ten frames for each of 256 features.
+    for subset in ("dev-clean", "test-clean", "train-clean-100"):
+        books.chapter(root / "LibriSpeech" / subset, 40, 2, texts)
+    for subset in ("train-clean-360", "train-other-500"):
+        books.chapter(root / "LibriSpeech" / subset, len(subset), 10)
+    monkeypatch.setattr("sweeps.hubert.rows.WEIGHTS", ((0.0, 0.0), (1.0, 1.0)))
     arguments = [
-        "--preset", "mini", "--steps", "10", "--data", str(release), "--teacher", teacher,
-        "--storage", str(tmp_path), "--local",
+        "--preset", "mini", "--steps", "10", "--data", str(root), "--teacher", teacher, "--ceiling",
+        "--storage", str(tmp_path / "runs"), "--local",
     ]  # fmt: skip
     assert main(Options, study, explain, arguments) == 0
     told = capsys.readouterr().out
-    assert "8 trials and 2 that they start from, 0 finished, 10 to run" in told
-    with (tmp_path / "hubert-mini" / "table2.csv").open() as file:
-        rows = {row["row"]: row for row in csv.DictReader(file)}
-    assert list(rows) == ["sw_00", "dt_00", "sw_11", "dt_11"]
-    assert all(float(row[amount]) >= 0 for row in rows.values() for amount in ("few", "all"))
-    with (tmp_path / "hubert-mini" / "near.csv").open() as file:
-        near = {row["row"]: row for row in csv.DictReader(file)}
+    assert "10 trials and 2 that they start from, 0 finished, 12 to run" in told
+    folder = tmp_path / "runs" / "hubert-mini"
+    rows = {row["row"]: row for row in lines(folder / "table2.csv")}
+    assert list(rows) == ["sw_00", "dt_00", "sw_11", "dt_11", "teacher"]
+    amounts = "few_greedy", "few", "all_greedy", "all"
+    assert all(float(row[amount]) >= 0 for row in rows.values() for amount in amounts)
+    tuned = {row["row"]: row for row in lines(folder / "table2_tuned.csv")}
+    assert {float(row["few_weight"]) for row in tuned.values()} <= set(Tuning().weights)
+    assert {float(row["all_words"]) for row in tuned.values()} <= set(Tuning().word_scores)
+    near = {row["row"]: row for row in lines(folder / "near.csv")}
     assert list(near) == ["sw_11", "dt_11"]
     assert 0 <= float(near["dt_11"]["agreement"]) <= 1
+    alike = lines(folder / "figures" / "figure3.csv")
+    assert [(row["row"], row["column"], row["layer"]) for row in alike] == [
+        (row, column, str(n)) for column in ("few", "all") for row in ("dt_00", "dt_11") for n in range(5)
+    ]
+    means = {row["row"]: row for row in lines(folder / "similarity.csv")}
+    few = [float(row["similarity (PWCCA)"]) for row in alike if (row["row"], row["column"]) == ("dt_11", "few")]
+    assert float(means["dt_11"]["few"]) == pytest.approx(sum(few) / 5, abs=1e-3)
+    assert "Figure 3: similarity by layer" in (folder / "report.html").read_text()
     assert main(Options, study, explain, arguments) == 0
-    assert "10 finished, 0 to run" in capsys.readouterr().out
+    assert "12 finished, 0 to run" in capsys.readouterr().out
 
 
 def test_the_papers_plan(tmp_path: Path) -> None:
@@ -75,6 +98,14 @@ def test_the_papers_plan(tmp_path: Path) -> None:
         "LibriSpeech train-clean-100": (5e-4, 80_000),
     }
     assert len(recipes(Options(data=root, teacher=teacher, seeds=(1, 2)))) == 48
+    with_ceiling = Options(data=root, teacher=teacher, ceiling=True, similarity_clips=0)
+    pretrained = [recipe for recipe in recipes(with_ceiling) if recipe.start.kind == "pretrained"]
+    assert [recipe.corpus.release() for recipe in pretrained] == list(rates)
+    assert not any(recipe.front_end_factor for recipe in pretrained)
+    _, layout = study(with_ceiling)
+    ceiling = layout.table("table2").listed[-1]
+    assert [table.name for table in layout.tables] == ["table2", "table2_tuned", "near"]  # without clips, no similarity
+    assert all(not layout.table("table2").published.has(ceiling.name, column) for column in ("1h", "10h", "100h"))
 
 
 def test_the_table_says_whose_hidden_units_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,24 +132,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         study(Options())
     with pytest.raises(ValueError, match="`tables` must have at least one value"):
         study(Options(data=tmp_path, tables=()))
+    with pytest.raises(ValueError, match="`ceiling` is a row of Table 2, so `tables` must have 2"):
+        study(Options(data=tmp_path, tables=("3",), ceiling=True))
     with pytest.raises(ValueError, match="`steps` must be at least 10, but is 3"):
         study(Options(data=tmp_path, steps=3))
-
-
-def test_published_numbers_are_the_papers_own_claims() -> None:
-    two, three, five = (Published.read(PUBLISHED / f"hubert_distillation_table{n}.csv") for n in (2, 3, 5))
-
-    def number(table: Published, row: str, column: str) -> float:
-        found = table.number(row, column)
-        assert found is not None
-        return found
-
-    # §4.2: 35.2 % relatively, D&T against S&W with L_reg at 100 h; 7.88 with both losses in Table 2, 7.91 in Table 3.
-    wide, thin = (number(two, row, "100h") for row in ("sw_10", "dt_10"))
-    assert round(100 * (wide - thin) / wide, 1) == 35.2
-    assert (number(two, "dt_11", "100h"), number(three, "waveform_11", "100h")) == (7.88, 7.91)
-    # "D&T consistently outperforms S&W" does not hold of what is not distilled, at 10 h.
-    assert number(two, "dt_00", "10h") > number(two, "sw_00", "10h")
-    assert [number(three, "fbank_11", c) for c in ("1h", "10h", "100h")] == [
-        number(five, "with_frontend", c) for c in ("1h", "10h", "100h")
-    ]

@@ -28,6 +28,7 @@ from trainables.corpora.audio import SAMPLE_RATE
 from trainables.corpora.filters import FRAME
 from trainables.corpora.prepared import PreparedSplit
 from trainables.corpora.sources import FeatureSource, Indices
+from trainables.corpora.spec_augment import Masks
 from trainables.sequences import Sequences
 
 WINDOW = 50
@@ -214,14 +215,16 @@ class Loader:
     split: PreparedSplit
     sources: Mapping[str, FeatureSource] = field(default_factory=dict)
     """Sources of all that a batch carries besides audio, by name."""
-    masking: TimeMasking | None = None
+    masking: Masks | None = None
+    """Of frames, such as `TimeMasking`."""
     hop: int = FRAME
     """Samples from one frame of the student to the next, in which masks are drawn."""
     usable: Indices | None = None
-    """The utterances to train on; by default all."""
-    channel_masking: ChannelMasking | None = None
+    """The utterances to train on, or to evaluate; by default all."""
+    channel_masking: Masks | None = None
+    """Of features in all frames of a clip, such as `ChannelMasking`."""
     features: int = 0
-    """Features of the student's frames, over which channels are masked."""
+    """Features over which those are drawn: of the student's frames, or mel bands."""
     crop: int | None = None
     """Samples; in training, of a longer clip a stretch of this length is taken, another one in each step."""
 
@@ -253,7 +256,8 @@ class Loader:
     def evaluation(self, *, seconds: float, rank: int, world_size: int) -> Iterator[Batch]:
         """This rank's part of the split, each utterance once over all ranks, longest batches first."""
         lengths = self.split.samples / SAMPLE_RATE
-        order = np.argsort(lengths, kind="stable")
+        usable = np.arange(len(lengths)) if self.usable is None else self.usable
+        order = usable[np.argsort(lengths[usable], kind="stable")]
         batches = np.split(order, BySeconds(seconds=seconds).cut(lengths[order])[1:])
         for indices in batches[::-1][rank::world_size]:
             yield self.batch(indices, scale=1.0, seed=None)

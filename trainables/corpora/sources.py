@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from trainables.corpora.prepared import PreparedSplit
-from trainables.corpora.text import CharacterVocabulary
+from trainables.corpora.text import Vocabulary
 from trainables.sequences import Sequences
 
 Indices = NDArray[np.int64]
@@ -23,11 +23,11 @@ FeatureSource = Callable[[Indices], Sequences]
 class Tokens:
     """The transcripts in the tokens of a vocabulary. Raises ValueError when an utterance has no transcript."""
 
-    def __init__(self, split: PreparedSplit, vocabulary: CharacterVocabulary) -> None:
+    def __init__(self, split: PreparedSplit, vocabulary: Vocabulary) -> None:
         self.texts, self.vocabulary = split.transcripts, vocabulary
 
     def __call__(self, indices: Indices) -> Sequences:
-        """Token indices (batch, characters), int64."""
+        """Token indices (batch, tokens), int64."""
         return Sequences.stack([np.array(self.vocabulary.encode(self.texts[i]), np.int64) for i in indices])
 
 

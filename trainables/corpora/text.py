@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 
@@ -91,6 +91,31 @@ def _normalise(text: str, categories: str, others: Mapping[str, str] = MappingPr
         text = text.translate({ord(c): " " if c.isspace() else None for c in gone})
         text = " ".join(text.lower().split())
     return text, deleted
+
+
+@runtime_checkable
+class Vocabulary(Protocol):
+    """The tokens that transcripts are recognised in."""
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """The tokens, in the order of their numbers."""
+        ...
+
+    @property
+    def blank(self) -> int:
+        """Number of the blank of CTC and of transducers, which no transcript has."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def encode(self, text: str) -> list[int]:
+        """Numbers of the tokens of a normalised text."""
+        ...
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of tokens, by their numbers."""
+        ...
 
 
 DELIMITER, UNKNOWN, BLANK = "|", "[UNK]", "[PAD]"

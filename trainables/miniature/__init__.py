@@ -23,11 +23,12 @@ class Miniature(NamedTuple):
 
 
 class GameBooks(NamedTuple):
-    """The folders of the English miniature's three parts."""
+    """The folders of the English miniature's parts."""
 
     librispeech: Path  # train-clean-100/, train-clean-360/, train-other-500/, dev-clean/, …
     librilight: Path  # 1h/0/clean/, …: limited sets of the same clips
     teacher: Path  # Whisper tiny.en, for `from_pretrained`
+    word_pieces: Path  # all-MiniLM-L6-v2, a BERT for `from_pretrained`
 
 
 def locate(cache: Path | None = None, *, synthetic: bool = False) -> Miniature:
@@ -41,7 +42,9 @@ def locate_books(cache: Path | None = None) -> GameBooks:
     """The folders of the English miniature under `cache`, built or not."""
     root = (cache or cache_folder()) / "miniature"
     books = root / "game_books"
-    return GameBooks(books / "LibriSpeech", books / "librispeech_finetuning", root / "whisper-tiny-en")
+    return GameBooks(
+        books / "LibriSpeech", books / "librispeech_finetuning", root / "whisper-tiny-en", root / "all-minilm-l6-v2"
+    )
 
 
 def build(
@@ -72,4 +75,5 @@ def build_books(cache: Path | None = None, *, say: Callable[[str], None] = lambd
     books = locate_books(cache)
     game_books.build(books.librispeech.parent, say)
     weights.build_student(books.teacher, say)
+    weights.build_word_pieces(books.word_pieces, say)
     return books

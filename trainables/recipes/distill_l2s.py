@@ -25,6 +25,7 @@ from trainables.corpora.room import with_room
 from trainables.corpora.sources import FeatureSource, Tokens
 from trainables.corpora.subsets import Subset
 from trainables.corpora.text import CharacterVocabulary, Letters, Normaliser
+from trainables.decoding.with_ngram import NgramDecoding
 from trainables.export import ctc_folder
 from trainables.export.card import Card, Dataset, fields
 from trainables.export.recogniser import recogniser
@@ -32,12 +33,20 @@ from trainables.losses.ctc import ctc_loss
 from trainables.losses.own import OwnLoss
 from trainables.losses.regression import AlignedRegression
 from trainables.losses.transport import OptimalTransport
-from trainables.metrics import Scores
 from trainables.optimisation import Group, Optimisation
 from trainables.recipes import probe
 from trainables.recipes.one_stage import fit_on
 from trainables.recipes.recipe import Recipe
-from trainables.recipes.recognition import METRICS, STUDENT, UTTERANCES, keep, score
+from trainables.recipes.recognition import (
+    METRICS,
+    STUDENT,
+    TUNED,
+    UTTERANCES,
+    WITH_NGRAM,
+    Examination,
+    keep,
+    score,
+)  # fmt: skip
 from trainables.run import Run
 from trainables.stages import Best
 from trainables.students.ctc import CTCModel, CTCStudent
@@ -45,7 +54,7 @@ from trainables.task import Losses, Task
 from trainables.teachers.features import CachedFeatures, FeaturePreparation
 from trainables.teachers.language_model import TextEncoder
 from trainables.teachers.variants import Teacher
-from trainables.training import World, evaluating
+from trainables.training import World
 
 Distillation = Annotated[AlignedRegression | OptimalTransport | SerializeAsAny[OwnLoss], Field(discriminator="kind")]
 
@@ -72,6 +81,8 @@ class DistillL2S(Recipe):
     optimisation: Optimisation = Optimisation()
     selection: Literal["cer", "wer"] = "cer"
     """Error rate on the validation split by which the best checkpoint is chosen (the released code takes WER)."""
+    ngram: Annotated[NgramDecoding | None, Since()] = None
+    """Decoding of the test split with a word n-gram too, which the paper does not do."""
     evaluation_seconds: Annotated[float, Field(gt=0), Where()] = 240.0
     """Padded seconds in one batch of evaluation."""
     seed: Annotated[int, Field(ge=0)] = 1
@@ -111,7 +122,8 @@ class DistillL2S(Recipe):
 
     @override
     def reports(self) -> tuple[str, ...]:
-        return tuple(f"{split}/{metric}" for split in ("valid", "test") for metric in METRICS)
+        rates = tuple(f"{split}/{metric}" for split in ("valid", "test") for metric in METRICS)
+        return (*rates, *TUNED, *(f"test/{metric}" for metric in WITH_NGRAM)) if self.ngram else rates
 
     def run(self, run: Run) -> dict[str, float]:
         """Train, keep the student with the best validation error, test it.
@@ -119,14 +131,15 @@ class DistillL2S(Recipe):
         Keeps `student.safetensors`, with the vocabulary in its metadata, `utterances.parquet`, the test split as it
         was recognised, `audit.json`, a reviewer's questions about the splits, and `quarantine.jsonl`, where clips had
         no room for their transcripts in this student's frames.
-        Raises ValueError when there are more workers than shares, or the subset is larger than the training split or
-        smaller than a batch.
+        Raises ValueError when there are more workers than shares, the subset is larger than the training split or
+        smaller than a batch, or the language model cannot be used.
         """
         world = World.here()
         mine = self.optimisation.shares_of(world.rank, world.size)
         train, valid, test = (PreparedSplit(self.split(s).build()) for s in ("train", "valid", "test"))
         # As in the released code, which counts characters over both.
         vocabulary = CharacterVocabulary.of([*train.texts, *valid.texts])
+        decoder = self.ngram.build(vocabulary, train.texts) if self.ngram else None
         sources: dict[str, FeatureSource] = {"tokens": Tokens(train, vocabulary)}
         if features := self.features():
             sources["teacher"] = self.teacher.source(CachedFeatures(features.build()), len(train))
@@ -143,15 +156,18 @@ class DistillL2S(Recipe):
             batching=self.batching, selection=selection, mine=mine,
             evaluation_seconds=self.evaluation_seconds, seed=self.seed, world=world,
         )  # fmt: skip
-        scores = Scores(METRICS)
-        with evaluating(task, world, self.optimisation.precision):
-            rates = task.evaluate(world.batches(self._evaluation(test, world)), scores)
-        if (utterances := scores.table(test, "test")) is not None:
+        examination = Examination(task, vocabulary, world, self.optimisation.precision, self.evaluation_seconds)
+        fused, weights = None, {}
+        if self.ngram and decoder:
+            fused, weights = examination.tuned(decoder, self.ngram.tuning, valid)
+        rates, utterances = examination.tested({"test": test}, fused)
+        if world.rank == 0:
             splits = audit({"train": train, "valid": valid, "test": test}, usable, without_room)
-            keep(run, task.weights(), vocabulary, [utterances], splits, without_room)
+            keep(run, task.weights(), vocabulary, utterances, splits, without_room)
         result = {
             "step": float(self.optimisation.steps),
-            **{f"test/{metric}": rate for metric, rate in rates.items()},
+            **rates,
+            **weights,
             selection.value: progress.values[selection.value],
             "best_step": float(progress.best_step),
         }
@@ -203,9 +219,6 @@ class DistillL2S(Recipe):
             online.restrict_to(texts)
         return DistillL2STask(student, vocabulary, distillation, self.weight, online)
 
-    def _evaluation(self, split: PreparedSplit, world: World) -> Iterator[Batch]:
-        return Loader(split).evaluation(seconds=self.evaluation_seconds, rank=world.rank, world_size=world.size)
-
 
 class DistillL2STask(Task):
     """CTC and the distance to the teacher, each a mean over the utterances of the global batch."""
@@ -254,6 +267,6 @@ class DistillL2STask(Task):
             total = total + self.weight * terms["distillation"]
         return Losses(total, terms)
 
-    def evaluate(self, batches: Iterator[Batch], scores: Scores | None = None) -> dict[str, float]:
-        """CER and WER in percent of greedy decoding (§3.5: no language model); `scores` takes each utterance."""
-        return score(self.student, self.vocabulary, batches, scores)
+    def evaluate(self, batches: Iterator[Batch]) -> dict[str, float]:
+        """CER and WER in percent of greedy decoding (§3.5: no language model)."""
+        return score(self.student, self.vocabulary, batches)

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-import pyarrow as pa
 import torch
 from pydantic import Field
 from typing_extensions import override
 
 from trainables.batch import Batch
-from trainables.config import Preparation, Where
+from trainables.config import Preparation, Since, Where
 from trainables.corpora.audit import audit
 from trainables.corpora.batching import Batching, BySeconds, ChannelMasking, Loader, TimeMasking
 from trainables.corpora.corpus import Corpus
@@ -24,17 +23,18 @@ from trainables.corpora.room import with_room
 from trainables.corpora.sources import Tokens
 from trainables.corpora.subsets import Subset
 from trainables.corpora.text import CharacterVocabulary, Letters, Normaliser
+from trainables.decoding.with_ngram import NgramDecoding
 from trainables.export import ctc_folder, distilled_folder
 from trainables.export.card import Card, Dataset, fields
 from trainables.export.recogniser import recogniser
 from trainables.losses.ctc import ctc_loss
-from trainables.metrics import Scores
 from trainables.optimisation import Group, Optimisation, TriStage
 from trainables.recipes import probe
 from trainables.recipes.distil_hubert import DISTILLED, NEARNESS, DistilHubert
+from trainables.recipes.layer_similarity import LayerSimilarity
 from trainables.recipes.one_stage import fit_on
 from trainables.recipes.recipe import Recipe
-from trainables.recipes.recognition import METRICS, STUDENT, keep, score
+from trainables.recipes.recognition import METRICS, STUDENT, TUNED, WITH_NGRAM, Examination, keep, score
 from trainables.run import Run
 from trainables.stages import Best
 from trainables.students.ctc import CTCModel, CTCStudent, Pretrained, Regularisation
@@ -42,7 +42,7 @@ from trainables.students.encoders import SpeechEncoder
 from trainables.students.frames import Frames
 from trainables.students.gradients import scale_gradient
 from trainables.task import Losses, Task
-from trainables.training import World, evaluating
+from trainables.training import World
 
 LEARNING = "train", "valid"
 """Splits that are not tested on; all others of a corpus are."""
@@ -80,6 +80,10 @@ class FineTuneCtc(Recipe):
     """§4.1 for 10 h; 1 h has a rate of 2e-5, 100 h 80 000 steps. The schedule is fairseq's for 80 000 (`base_10h`)."""
     selection: Literal["wer", "cer"] = "wer"
     """Error rate on the validation split by which the best checkpoint is chosen (fairseq)."""
+    ngram: Annotated[NgramDecoding | None, Since()] = None
+    """Decoding of the test sets with a word n-gram too, as the paper has it."""
+    similarity: Annotated[LayerSimilarity, Since(before=LayerSimilarity(clips=0))] = LayerSimilarity()
+    """Figure 3: how alike each layer of a distilled student is before and after. It changes no other value."""
     evaluation_seconds: Annotated[float, Field(gt=0), Where()] = 240.0
     """Padded seconds in one batch of evaluation."""
     seed: Annotated[int, Field(ge=0)] = 1
@@ -119,7 +123,10 @@ class FineTuneCtc(Recipe):
     @override
     def reports(self) -> tuple[str, ...]:
         rates = tuple(f"{split}/{metric}" for split in ("valid", *self.tests) for metric in METRICS)
-        return (*rates, *(f"distilled/{name}" for name in NEARNESS)) if self.needs() else rates
+        if self.ngram:
+            rates += (*TUNED, *(f"{split}/{metric}" for split in self.tests for metric in WITH_NGRAM))
+        near = tuple(f"distilled/{name}" for name in NEARNESS) if self.needs() else ()
+        return (*rates, *near, *self._alike)
 
     @override
     def run(self, run: Run) -> dict[str, float]:
@@ -127,19 +134,23 @@ class FineTuneCtc(Recipe):
 
         Keeps `student.safetensors`, with the vocabulary in its metadata, `utterances.parquet`, all test sets as they
         were recognised, `audit.json`, and `quarantine.jsonl` where clips had no room for their transcripts.
-        Raises ValueError when there are more workers than shares, or the subset is larger than the training split or
-        smaller than a batch.
+        Raises ValueError when there are more workers than shares, the subset is larger than the training split or
+        smaller than a batch, the language model cannot be used, or the layers of the student cannot be compared on the
+        first test set.
         """
         world = World.here()
         mine = self.optimisation.shares_of(world.rank, world.size)
         splits = {name: PreparedSplit(self.split(name).build()) for name in (*LEARNING, *self.tests)}
         train, valid = (splits[name] for name in LEARNING)
         vocabulary = CharacterVocabulary.of([*train.texts, *valid.texts])
+        decoder = self.ngram.build(vocabulary, train.texts) if self.ngram else None
         frames = self.frames()
         usable, without_room = with_room(train, vocabulary, frames.count, frames.hop)
         if self.subset:
             usable = np.intersect1d(usable, self.subset.indices(train, self.batching))
         model, near = self._start(run, vocabulary)
+        if self._alike:
+            self.similarity.check(splits[self.tests[0]], frames, model.width)
         task = FineTuneTask(model, vocabulary, self.frozen_steps)
         loader = Loader(
             train, {"tokens": Tokens(train, vocabulary)}, self.masking, frames.hop, usable,
@@ -152,19 +163,25 @@ class FineTuneCtc(Recipe):
             evaluation_seconds=self.evaluation_seconds, seed=self.seed, world=world,
         )  # fmt: skip
         result = {f"valid/{metric}": progress.values[f"valid/{metric}"] for metric in METRICS}
-        tables: list[pa.Table] = []
-        for name in self.tests:
-            scores = Scores(METRICS)
-            with evaluating(task, world, self.optimisation.precision):
-                rates = task.evaluate(world.batches(self._evaluation(splits[name], world)), scores)
-            result |= {f"{name}/{metric}": rate for metric, rate in rates.items()}
-            if (table := scores.table(splits[name], name)) is not None:
-                tables.append(table)
+        examination = Examination(task, vocabulary, world, self.optimisation.precision, self.evaluation_seconds)
+        fused = None
+        if self.ngram and decoder:
+            fused, weights = examination.tuned(decoder, self.ngram.tuning, valid)
+            result |= weights
+        rates, tables = examination.tested({name: splits[name] for name in self.tests}, fused)
+        result |= rates
         if world.rank == 0:
             keep(run, task.weights(), vocabulary, tables, audit(splits, usable, without_room), without_room)
+            result |= self._similarity(run, task.student.encoder, splits, world)
         result |= {"step": float(self.steps), "best_step": float(progress.best_step), **near}
         run.report(result, step=self.steps)
         return result
+
+    @property
+    def _alike(self) -> tuple[str, ...]:
+        """Names of the similarities of layers; none where they are not compared."""
+        start = self.start
+        return self.similarity.reports(start.student.layers) if isinstance(start, DistilHubert) and self.tests else ()
 
     @property
     def front_end_factor(self) -> float:
@@ -220,12 +237,29 @@ class FineTuneCtc(Recipe):
         if isinstance(self.start, Pretrained):
             torch.manual_seed(self.seed)
             return self._pretrained(self.start, vocabulary), {}
+        model = self._with_head(self._before(run, self.start), vocabulary)
         if not self.needs():
-            return self._with_head(self.start.initial(self.regularisation, self.start.moments()), vocabulary), {}
-        kept = run.needed(self.start)
-        near = json.loads((kept / DISTILLED).read_text(encoding="utf-8"))
-        encoder = self.start.trained(kept, self.regularisation)
-        return self._with_head(encoder, vocabulary), {f"distilled/{name}": near[f"valid/{name}"] for name in NEARNESS}
+            return model, {}
+        near = json.loads((run.needed(self.start) / DISTILLED).read_text(encoding="utf-8"))
+        return model, {f"distilled/{name}": near[f"valid/{name}"] for name in NEARNESS}
+
+    def _before(self, run: Run, start: DistilHubert) -> SpeechEncoder:
+        """The student before fine-tuning, as its distillation kept it, or as it was initialised where there is none."""
+        if self.needs():
+            return start.trained(run.needed(start), self.regularisation)
+        return start.initial(self.regularisation, start.moments())
+
+    def _similarity(
+        self, run: Run, after: SpeechEncoder, splits: Mapping[str, PreparedSplit], world: World
+    ) -> dict[str, float]:
+        """Figure 3. The student before fine-tuning is built again: all through training, nothing was kept of it."""
+        if not self._alike:
+            return {}
+        assert isinstance(self.start, DistilHubert)
+        return self.similarity.compare(
+            self._before(run, self.start), after, splits[self.tests[0]],
+            seconds=self.evaluation_seconds, device=world.device,
+        )  # fmt: skip
 
     def _pretrained(self, encoder: Pretrained, vocabulary: CharacterVocabulary) -> CTCModel:
         student = CTCStudent(encoder=encoder, regularisation=self.regularisation, freeze_feature_encoder=False)
@@ -237,9 +271,6 @@ class FineTuneCtc(Recipe):
         torch.manual_seed(self.seed)
         scale_gradient(encoder, self.front_end_factor)
         return CTCModel(encoder, len(vocabulary))
-
-    def _evaluation(self, split: PreparedSplit, world: World) -> Iterator[Batch]:
-        return Loader(split).evaluation(seconds=self.evaluation_seconds, rank=world.rank, world_size=world.size)
 
 
 class FineTuneTask(Task):
@@ -273,6 +304,6 @@ class FineTuneTask(Task):
         return Losses(loss, {"ctc": loss})
 
     @override
-    def evaluate(self, batches: Iterator[Batch], scores: Scores | None = None) -> dict[str, float]:
-        """CER and WER in percent of greedy decoding; `scores` takes each utterance."""
-        return score(self.student, self.vocabulary, batches, scores)
+    def evaluate(self, batches: Iterator[Batch]) -> dict[str, float]:
+        """CER and WER in percent of greedy decoding."""
+        return score(self.student, self.vocabulary, batches)

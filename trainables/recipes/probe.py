@@ -10,8 +10,9 @@ import torch
 
 from trainables.batch import Batch
 from trainables.corpora.audio import SAMPLE_RATE
-from trainables.corpora.batching import Batching, TimeMasking
+from trainables.corpora.batching import Batching
 from trainables.corpora.filters import FRAME
+from trainables.corpora.spec_augment import Masks
 from trainables.corpora.text import BLANK, DELIMITER, UNKNOWN, CharacterVocabulary
 from trainables.optimisation import Optimisation
 from trainables.sequences import Sequences
@@ -31,7 +32,7 @@ def noise(
     *,
     longest: float,
     shares: int,
-    masking: TimeMasking | None = None,
+    masking: Masks | None = None,
     teacher: int | None = None,
     hop: int = FRAME,
 ) -> list[Batch]:

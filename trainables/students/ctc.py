@@ -153,13 +153,21 @@ class CTCStudent(Config):
 
         Raises ValueError when the family is unknown or the weights are missing.
         """
+        model = self.pretrained()
+        return CTCModel(speech_encoder(model), len(vocabulary), getattr(model.config, "final_dropout", 0.0))
+
+    def pretrained(self) -> PreTrainedModel:
+        """The encoder without a head, frozen where it is to be.
+
+        Raises ValueError when the family is unknown or the weights are missing.
+        """
         model: Any = self.encoder.build(**self.overrides())
         if hasattr(model.config, "mask_time_prob"):
             model.config.mask_time_prob = 0.0
         # From scratch nothing was learned that freezing could keep.
         if self.freeze_feature_encoder and self.encoder.kind == "pretrained" and hasattr(model, "feature_extractor"):
             model.feature_extractor._freeze_parameters()
-        return CTCModel(speech_encoder(model), len(vocabulary), getattr(model.config, "final_dropout", 0.0))
+        return model
 
 
 def architecture(name: str, overrides: dict[str, Any]) -> PretrainedConfig:

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from pyarrow import parquet
 
 from orchestrator.results.evidence import Evidence
-from orchestrator.results.figures import WIDTH, by_axis, curves, draw, rendered
-from orchestrator.study.layout import ByAxis, Curves, Drawn, Layout
+from orchestrator.results.figures import WIDTH, by_axis, curves, draw, profile, rendered
+from orchestrator.study.layout import ByAxis, Curves, Drawn, Layout, Profile
 from orchestrator.study.ledger import History, Ledger, Result
 from orchestrator.study.stored_study import Study, Submission
 from orchestrator.study.sweep import AnyTrial, StoredTrial, Trial, grid
@@ -226,6 +226,42 @@ def test_rows_that_are_compared_are_the_lines(
     figure = curves(CURVES, table, "test", evidence, ledger.histories([t.signature for t in trials]))
     assert figure is not None
     assert [line.get_label() for line in figure.axes[0].lines] == [row.heading for row in rows]
+
+
+def test_a_profile_has_the_values_of_one_trial_along_an_axis(trials: list[AnyTrial], ledger: Ledger) -> None:
+    """What has fewer points, as a model of fewer layers does, ends earlier; what has none is left out."""
+    found = [(t, WEIGHTS.index(t.fields["weight"])) for t in trials if t.fields["length"] == 8]
+    results = {
+        t.signature: Result(
+            "finished", {f"alike/{n}": 1 - 0.1 * n * i for n in range(5 if i < 2 else 3)} | {"test/cer": 1}
+        )
+        for t, i in found
+        if t.fields["language"] != "xx"
+    }
+    data = Profile("alike", "Alike.", "table1", [(n, Value(f"alike/{n}", unit="")) for n in range(5)], "layer", "alike")
+    rows = [Row(f"w{w:g}", f"λ = {w:g}", {"weight": w, "length": 8}) for w in WEIGHTS]
+    columns = [Column(language, language, {"language": language}) for language in ("cs", "ro", "xx")]
+    table = Table("table1", "", rows, columns, Value("test/cer"), compared="rows")
+    evidence = Evidence.of(table, trials, results, ledger)
+    figure = profile(data, table, evidence)
+    assert figure is not None
+    assert [panel.get_title("left") for panel in figure.axes] == ["cs", "ro"]
+    lines = figure.axes[0].lines
+    assert [line.get_label() for line in lines] == ["λ = 0", "λ = 0.5", "λ = 1"]
+    assert np.asarray(lines[1].get_xydata()) == pytest.approx(np.array([[n, 1 - 0.1 * n] for n in range(5)]))
+    assert np.asarray(lines[2].get_xydata()) == pytest.approx(np.array([[n, 1 - 0.2 * n] for n in range(3)]))
+    assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
+    assert (figure.get_supxlabel(), figure.get_supylabel()) == ("layer", "alike")
+    drawn, undrawn = draw(study(trials, ledger, Layout([table], [data])), {"table1": evidence})
+    assert not undrawn
+    assert list(drawn) == ["alike.png", "alike.svg", "alike.csv"]
+    head, first, *others = drawn["alike.csv"].decode().splitlines()
+    assert (head, first) == ("row,column,layer,alike", "w0,cs,0,1.0")
+    assert "w0.5,ro,4,0.6" in others
+    assert len(others) == 2 * (5 + 5 + 3) - 1
+    assert draw(study(trials, ledger, Layout([table], [data])), {"table1": Evidence.of(table, trials, {}, ledger)}) == (
+        {}, [],
+    )  # fmt: skip
 
 
 def test_the_last_report_adds_nothing_to_a_curve(evidence: Evidence, trials: list[AnyTrial]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.study.layout import ByAxis, Curves, Drawn, Layout
+from orchestrator.study.layout import ByAxis, Curves, Drawn, Layout, Profile
 from orchestrator.study.sweep import StoredTrial, Sweep
 from orchestrator.study.table import Choice, Column, Fact, Head, Published, Row, Table
 from orchestrator.study.value import Value
@@ -29,6 +29,7 @@ def test_what_can_be_is_not_refused(judged: Sweep) -> None:
     figures = [
         ByAxis("by_weight", "", "table1", "weight", "λ"),
         Curves("curves", "table1", JUDGED),
+        Profile("by_set", "", "table1", [(0, JUDGED), (1, ERROR)], "set"),
         Drawn("density", "", "table1", "sweeps.figures:density"),
     ]
     Layout([replace(TABLE, columns=[*COLUMNS, BEST])], figures).check(judged)
@@ -48,6 +49,14 @@ def test_what_can_be_is_not_refused(judged: Sweep) -> None:
             "but table1 has 'other/cer'",
         ),
         (Layout([TABLE], [Curves("curves", "table1", Value("valid/per"))]), "but curves has 'valid/per'"),
+        (
+            Layout([TABLE], [Profile("by_layer", "", "table1", [(0, JUDGED), (1, Value("test/per"))], "layer")]),
+            "but by_layer has 'test/per'",
+        ),
+        (
+            Layout([TABLE], [Profile("by_layer", "", "table1", [], "layer")]),
+            "A profile must have at least one point, but by_layer has none",
+        ),
         (with_choice(Choice(["w0"], Value("valid/per"))), "but table1 has 'valid/per'"),
         (
             Layout([replace(TABLE, rows="corpus")]),

@@ -1,0 +1,31 @@
+"""Decoding with a word n-gram as a recipe asks for it: which language, which search, and how it is tuned."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field
+
+from trainables.config import Config
+from trainables.corpora.text import CharacterVocabulary
+from trainables.decoding.beam import PrefixBeam
+from trainables.decoding.decoder import Decoder
+from trainables.decoding.flashlight import Flashlight
+from trainables.decoding.language import Estimated, LanguageSource
+from trainables.decoding.tuning import Tuning
+
+Search = Annotated[PrefixBeam | Flashlight, Field(discriminator="kind")]
+
+
+class NgramDecoding(Config):
+    """A language, a search and a grid of weights. To be built before training, so that what it lacks is said then."""
+
+    language: LanguageSource = Estimated()
+    search: Search = PrefixBeam()
+    tuning: Tuning = Tuning()
+
+    def build(self, vocabulary: CharacterVocabulary, texts: Sequence[str]) -> Decoder:
+        """The decoder for a student's vocabulary; `texts` are the normalised transcripts that the student learns from.
+
+        Raises ValueError where the language's files are damaged, or the search is not installed or cannot read them.
+        """
+        return self.search.build(vocabulary, self.language.build(vocabulary, texts))

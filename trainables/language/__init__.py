@@ -1,0 +1,1 @@
+"""Word language models, which decoders weigh against what a student hears."""
