@@ -11,15 +11,16 @@ from torch import Tensor
 
 from tests.distillations import THIN, changed, first_batch
 from tests.interrupted import Interrupted, InterruptedRun
+from trainables.batch import Batch
 from trainables.losses.prediction_heads import LayerToLayer, OnLast
 from trainables.recipes.distil_hubert import DistilHubert
 from trainables.run import LocalRun
 from trainables.students.ctc import Regularisation
-from trainables.students.distilled import DeepThin, FilterBanks, ShallowWide
+from trainables.students.distilled import DeepThin, FilterBanks, ShallowWide, TeachersFrontEnd
 from trainables.students.states import State
 from trainables.teachers.heard import AnotherClip
-from trainables.teachers.speech import SpeechModel
-from trainables.teachers.states import Online, OnlineInTraining
+from trainables.teachers.speech import RandomSpeechModel, SpeechModel
+from trainables.teachers.states import Cached, Online, OnlineInTraining
 
 
 def kept(folder: Path) -> dict[str, Tensor]:
@@ -158,3 +159,45 @@ def test_no_step_reads_what_the_teacher_is(distillation: DistilHubert, tmp_path:
     shutil.rmtree(tmp_path / "teacher")
     assert task(batch).total > 0
     assert task.evaluate(iter([batch]))["loss"] > 0
+
+
+def test_the_same_convolutions_are_computed_once(distillation: DistilHubert, family: str) -> None:
+    frozen = distillation.student.model_copy(update={"front_end": TeachersFrontEnd(gradient=0)}).model_dump()
+    recipe = changed(distillation, student=frozen, targets=Online().model_dump())
+    shuffled = changed(recipe, hears=AnotherClip().model_dump())
+    batch, other = first_batch(recipe, 0), first_batch(shuffled, 0)
+    task, computed = recipe.task().eval(), list[int]()
+    assert task.shares is (family != "whisper")
+    if family == "whisper":  # whose convolutions are a small part
+        return
+    first = task.student.get_submodule("model.feature_extractor.conv_layers.0")
+    first.register_forward_hook(lambda *_: computed.append(1))
+
+    def results(batch: Batch) -> tuple[Tensor, dict[str, float], list[Tensor]]:
+        task.zero_grad()
+        computed.clear()
+        total = task(batch).total
+        total.backward()
+        gradients = [weight.grad.clone() for weight in task.student.parameters() if weight.grad is not None]
+        return total, task.evaluate(iter([batch])), gradients
+
+    total, near, gradients = results(batch)
+    assert not computed
+    task.shares = False
+    again, near_again, gradients_again = results(batch)
+    assert len(computed) == 2
+    assert torch.equal(total, again)
+    assert near == near_again
+    assert len(gradients) > 10
+    assert all(torch.equal(one, two) for one, two in zip(gradients, gradients_again, strict=True))
+    # Of another clip, which is all that the teacher hears, the student's own frames are not known.
+    task.shares = True
+    results(other)
+    assert len(computed) == 2
+
+
+def test_convolutions_that_differ_are_not_shared(distillation: DistilHubert) -> None:
+    frozen = distillation.student.model_copy(update={"front_end": TeachersFrontEnd(gradient=0)}).model_dump()
+    random = RandomSpeechModel(model=distillation.teacher.name).model_dump()
+    for fields in ({}, {"student": frozen, "teacher": random}, {"student": frozen, "targets": Cached().model_dump()}):
+        assert not changed(distillation, **{"targets": Online().model_dump(), **fields}).task().shares

@@ -9,16 +9,28 @@ from orchestrator.study.sweep import Sweep
 from sweeps import commonvoice20, controls
 from trainables.corpora.batching import BySeconds
 from trainables.corpora.common_voice import CommonVoice
+from trainables.corpora.librispeech import LibriSpeech
+from trainables.losses.prediction_heads import OnLast
+from trainables.losses.unit_heads import CosineToLabels
 from trainables.optimisation import Optimisation
+from trainables.recipes.distil_hubert import DistilHubert, released_code
 from trainables.recipes.distill_l2s import DistillL2S
 from trainables.students.ctc import Pretrained, Scratch
+from trainables.students.distilled import DeepThin, FilterBanks, ShallowWide
+from trainables.teachers.fairseq_file import FairseqConversion
+from trainables.teachers.heard import AnotherClip
 from trainables.teachers.language_model import PretrainedWeights, RandomWeights
+from trainables.teachers.speech import HubertFromFairseq, SpeechModel
+from trainables.teachers.states import Cached, StatePreparation
 
 
 @pytest.fixture(autouse=True)
 def _content(monkeypatch: pytest.MonkeyPatch) -> None:
     """Data and weights that anybody has: only what the recipes themselves say is left."""
-    for config in (CommonVoice, Pretrained, Scratch, PretrainedWeights, RandomWeights):
+    for config in (
+        CommonVoice, LibriSpeech, Pretrained, Scratch, PretrainedWeights, RandomWeights, SpeechModel, HubertFromFairseq,
+        FairseqConversion,
+    ):  # fmt: skip
         monkeypatch.setattr(config, "fingerprint", lambda self: f"{type(self).__name__} content")
     monkeypatch.setattr(CommonVoice, "release", lambda _: "cv-corpus-6.1")
 
@@ -101,3 +113,31 @@ def test_the_controls_keep_their_names(compare: str, preset: str, trials: int, e
     options = controls.Options.model_validate({"preset": preset, "compare": compare, "data": tmp_path})
     sweep, _ = controls.study(options)
     assert (len(sweep.trials), digest(sweep)) == (trials, expected)
+
+
+def distillation(**fields: object) -> DistilHubert:
+    books = LibriSpeech(root="/data")
+    return DistilHubert.model_validate({"corpus": books, "teacher": HubertFromFairseq(file="/hubert.pt"), **fields})
+
+
+@pytest.mark.parametrize(("fields", "name"), [
+    ({}, "081356c378e0"),
+    ({"student": ShallowWide(), "heads": OnLast(), "regression": 1.0, "discrimination": 0.0}, "fc16e3bf955f"),
+    ({"student": DeepThin(front_end=FilterBanks()), "front_end_steps": 5_000}, "6985a7f1e96c"),
+    ({"teacher": SpeechModel(model="facebook/hubert-base-ls960"), "targets": Cached(), "crop": None}, "2c0c809a4776"),
+    ({"hears": AnotherClip(), "unit_head": CosineToLabels(), "special_units": "left_out"}, "1cce82274e5a"),
+])  # fmt: skip
+def test_distillations_keep_their_names(fields: dict[str, object], name: str) -> None:
+    assert distillation(**fields).signature() == name
+
+
+def test_the_released_codes_distillation_keeps_its_name() -> None:
+    assert released_code(distillation()).signature() == "63b53ad8ec7d"
+
+
+def test_what_a_distillation_has_prepared_keeps_its_name() -> None:
+    clustered = distillation(teacher=SpeechModel(model="facebook/hubert-base-ls960"))
+    assert clustered.units().signature() == "644f3671ee28"
+    assert distillation().units().signature() == "17cbeb8769ec"
+    states = StatePreparation(teacher=clustered.teacher, split=clustered.split("train"), layers=("projected", 0, 12))
+    assert states.signature() == "6e52d7886815"
