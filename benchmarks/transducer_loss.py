@@ -1,10 +1,10 @@
 """Time and memory of the transducer's loss with all its gradients, and of the regression onto embeddings beside it.
 
-The claims, on one thread: at a vocabulary of 4 000 the exact loss of an untrained joint network is at least 1.5 times as
-quick as losses on materialised logits, in a tenth of their memory; that of a trained one, whose alignments are sharp, at
-least 3 times, with the gradient of nodes left out that paths visit with a probability of at most 10⁻⁷; at BERT's 30 522
-word pieces a step on one utterance of LibriSpeech, 308 frames and 40 tokens, adds at most 300 MB; and with eq. 7 of
-arXiv 2202.07894 it takes at most 1.3 times as long as with eq. 9.
+The claims, on one thread: at a vocabulary of 4 000 the exact loss of an untrained joint network is at least 1.5 times
+as quick as losses on materialised logits, in a tenth of their memory; that of a trained one, whose alignments are
+sharp, at least 3 times, where the gradient of nodes is left out that paths visit with a probability of at most 10⁻⁷; at
+BERT's 30 522 word pieces a step on one utterance of LibriSpeech, 308 frames and 40 tokens, adds at most 300 MB; and
+with eq. 7 of arXiv 2202.07894 it takes at most 1.3 times as long as with eq. 9.
 The peers: torchaudio's `rnnt_loss`; transformers' joint network and loss of Parakeet, which calls it.
 The floor: three products of all nodes with the vocabulary, of which the exact loss has four; the gradient of W.
 
@@ -38,6 +38,8 @@ from trainables.losses.transducer import Limits
 from trainables.sequences import Sequences
 
 LEAST = 1e-7
+PAGE = 4 / 1024
+"""MB of memory that a process is given at once, at least."""
 PEERS = {"torchaudio": "torchaudio's `rnnt_loss`", "parakeet": "transformers' Parakeet"}
 PRODUCTS, GRADIENT = "4/3: three products with the vocabulary, and one again", "the gradient of W"
 LOSS = "transducer loss at V 4 000"
@@ -144,7 +146,7 @@ def cost(arm: str, file: str) -> Cost:
     torch.set_num_threads(threads)
     torch.set_flush_denormal(False)
     assert given.weight.grad is not None
-    return Cost(spent, peak - before, loss.item(), float(given.weight.grad.norm()))
+    return Cost(spent, max(peak - before, PAGE), loss.item(), float(given.weight.grad.norm()))
 
 
 def _megabytes(key: str) -> float:
