@@ -139,17 +139,18 @@ def cost(arm: str, file: str) -> Cost:
     run, given = ARMS[arm], Planted.load(Path(file))
     run(untrained(Shape(1, 3, 2, 10, given.weight.shape[1]))).backward()
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    before, begun = _megabytes("VmRSS"), time.process_time()
+    before, begun = megabytes("VmRSS"), time.process_time()
     loss = run(given)
     loss.backward()
-    spent, peak = time.process_time() - begun, _megabytes("VmHWM")
+    spent, peak = time.process_time() - begun, megabytes("VmHWM")
     torch.set_num_threads(threads)
     torch.set_flush_denormal(False)
     assert given.weight.grad is not None
     return Cost(spent, max(peak - before, PAGE), loss.item(), float(given.weight.grad.norm()))
 
 
-def _megabytes(key: str) -> float:
+def megabytes(key: str) -> float:
+    """MB of this process as Linux has them: `VmRSS` now, `VmHWM` at most since the peak was reset."""
     (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{key}:")]
     return int(line.split()[1]) / 1024
 
