@@ -170,17 +170,20 @@ class _Chunks:
         self.joint, self.limits, self.wanted = joint, limits, joint.wanted()
 
     def over(self, nodes: Int[Tensor, " nodes"]) -> Iterator[_Chunk]:
-        """Each chunk of these nodes; its logits may be overwritten."""
-        for some in nodes.split(max(1, self.limits.logits // len(self.bias))):
+        """Each chunk of these nodes; its logits may be overwritten, and are by the next."""
+        rows = max(1, min(self.limits.logits // len(self.bias), len(nodes)))
+        room = self.bias.new_empty(rows, len(self.bias))
+        for some in nodes.split(rows):
             frame, u = some // self.prefixes, some % self.prefixes
             prefix = frame // self.frames * self.prefixes + u
             hidden = self.acoustic[frame].add_(self.language[prefix]).tanh_()
-            yield _Chunk(some, frame, prefix, self.wanted[prefix, None], hidden, self._logits(hidden))
+            logits = self._logits(hidden, room[: len(some)])
+            yield _Chunk(some, frame, prefix, self.wanted[prefix, None], hidden, logits)
 
-    def _logits(self, hidden: Tensor) -> Tensor:
+    def _logits(self, hidden: Tensor, room: Tensor) -> Tensor:
         if self.weight.dtype == hidden.dtype:
-            return torch.addmm(self.bias, hidden, self.weight.t())
-        return functional.linear(hidden.to(self.weight.dtype), self.weight).to(hidden.dtype).add_(self.bias)
+            return torch.addmm(self.bias, hidden, self.weight.t(), out=room)
+        return room.copy_(hidden.to(self.weight.dtype) @ self.weight.t()).add_(self.bias)
 
     def gradients(self, total: Nodes, by_blank: Nodes, by_token: Nodes, upstream: Tensor) -> tuple[Tensor, ...]:
         """Gradients of acoustic, language, weight and bias."""
