@@ -6,15 +6,12 @@ from pathlib import Path
 
 from orchestrator.study.table import Column, Head, Published, Table
 from orchestrator.study.value import Value
-from trainables.decoding.flashlight import Flashlight
 from trainables.decoding.language import ArpaFile, FromCorpus
-from trainables.decoding.with_ngram import NgramDecoding
+from trainables.decoding.with_ngram import NgramDecoding, of_file
 from trainables.language import arpa
 from trainables.recipes.recognition import NGRAM, TUNED
 
 TRANSCRIPTS = "transcripts"
-LARGEST, LONGEST = 1_000_000, 4
-"""N-grams, and words in one, of the largest model that the project's own search reads."""
 
 
 def ngram(lm: str | None, lexicon: Path | None = None) -> NgramDecoding | None:
@@ -26,22 +23,7 @@ def ngram(lm: str | None, lexicon: Path | None = None) -> NgramDecoding | None:
         raise ValueError(f"`lexicon` is of the words of an ARPA file, which `lm` must name, but `lm` is {lm} instead.")
     if lm is None:
         return None
-    return NgramDecoding() if lm == TRANSCRIPTS else from_file(lm, lexicon)
-
-
-def from_file(lm: str, lexicon: Path | None) -> NgramDecoding:
-    """The decoding with the model of an ARPA file, by the search that can read it.
-
-    Raises ValueError where a file cannot be used, or the search is not installed.
-    """
-    source = ArpaFile(file=lm, lexicon=None if lexicon is None else str(lexicon))
-    source.fingerprint()
-    counts = arpa.counts(Path(source.file))
-    if sum(counts) <= LARGEST and len(counts) <= LONGEST:
-        return NgramDecoding(language=source)
-    search = Flashlight()
-    search.check()
-    return NgramDecoding(language=source, search=search)
+    return NgramDecoding() if lm == TRANSCRIPTS else of_file(lm, lexicon)
 
 
 def title(decoding: NgramDecoding) -> str:

@@ -10,11 +10,17 @@ import pytest
 import soundfile
 import torch
 
-from tests.exported import ENCODERS, Exported, text_of, waveforms
+from tests.exported import ENCODERS, VOCABULARY, Exported, ours, text_of, waveforms
 from trainables import testing, transcribe
 from trainables.corpora.audio import SAMPLE_RATE, decode
+from trainables.corpora.text import DELIMITER
+from trainables.decoding.beam import PrefixBeam
+from trainables.decoding.language import Language
+from trainables.decoding.lexicon import Lexicon
+from trainables.language import arpa
+from trainables.language.kneser_ney import estimate
 from trainables.training import World
-from trainables.transcribe import main
+from trainables.transcribe import USUAL, main
 
 pytestmark = pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask:UserWarning")
 
@@ -199,3 +205,44 @@ def test_a_model_that_is_none_is_one_sentence(
     error = capsys.readouterr().err
     assert error.startswith(sentence)
     assert error.count("\n") == 1
+
+
+def test_an_ngram_decides_with_what_is_heard(
+    exported: Exported, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, model = write(tmp_path / "clip.wav"), tmp_path / "model.arpa"
+    letters = [token for token in VOCABULARY.tokens[: VOCABULARY.unknown] if token != DELIMITER]
+    words = ["".join(letters[:2]), letters[1], letters[0]]
+    arpa.write(estimate([words, words[:1]], 2), model)
+    common = ["--model", str(exported.folder), "--lm", str(model)]
+    assert main([*common, str(file)]) == 0
+    text = capsys.readouterr().out
+    assert {*text.split()} <= {*words}
+    audio = torch.from_numpy(decode(file, longest=60).astype(np.float32) / 32768)
+    found = ours(exported.model, [audio]).values.log_softmax(dim=2)[0].numpy()
+    decoder = PrefixBeam().build(VOCABULARY, Language(model, Lexicon.of(words, VOCABULARY)))
+    assert text.strip() == decoder.candidates(found, USUAL)[0].text
+    # A word score that forbids words leaves none.
+    assert main([*common, "--word-score", "-99", str(file)]) == 0
+    assert capsys.readouterr().out == "\n"
+
+
+def test_an_ngram_that_cannot_be_used_is_one_sentence(
+    whisper: Exported, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, model = write(tmp_path / "long.wav", seconds=31), tmp_path / "model.arpa"
+    common = ["--model", str(whisper.folder), str(file)]
+    for options, said in (
+        (["--lm", str(model)], "model.arpa"),
+        (["--lexicon", str(model)], "`--lexicon` is of the words of `--lm`"),
+    ):
+        assert main([*options, *common]) == 2
+        told = capsys.readouterr().err
+        assert said in told
+        assert told.count("\n") == 1
+    letters = [token for token in VOCABULARY.tokens[: VOCABULARY.unknown] if token != DELIMITER]
+    arpa.write(estimate([letters[:1]], 1), model)
+    assert main(["--lm", str(model), "--lm-weight", "-1", *common]) == 2
+    assert "`weight` must be 0 to 10, but is -1" in capsys.readouterr().err
+    assert main(["--lm", str(model), *common]) == 1
+    assert "with a language model there may be 30 at most" in capsys.readouterr().err

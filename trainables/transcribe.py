@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from transformers import (
     CONFIG_MAPPING,
     MODEL_FOR_CTC_MAPPING,
@@ -22,7 +23,11 @@ import trainables.distilled_ctc
 import trainables.whisper_ctc  # noqa: F401 - so that transformers knows them
 from trainables.corpora.audio import SAMPLE_RATE, UnusableAudio, decode
 from trainables.corpora.filters import frames_of
+from trainables.corpora.text import BLANK, DELIMITER, UNKNOWN, CharacterVocabulary
+from trainables.decoding.decoder import Fused, Fusion
+from trainables.decoding.with_ngram import NgramDecoding, of_file
 from trainables.printing import escape_output
+from trainables.sequences import Sequences
 from trainables.students.attention import attention
 from trainables.students.frames import Frames
 from trainables.students.quantised import quantised
@@ -31,6 +36,8 @@ from trainables.weights import check, family, locate
 
 WINDOW = 30.0
 """Seconds; a longer recording is recognised in windows that overlap by a sixth on either side (Whisper's limit)."""
+USUAL = Fusion(0.5, 0.0)
+"""How much a language model counts where nobody says it."""
 
 
 class _Pipeline(AutomaticSpeechRecognitionPipeline):
@@ -50,10 +57,12 @@ class Recogniser:
     In int8 that is the processor, and the model's linear layers are quantised when it is loaded.
     """
 
-    def __init__(self, model: str, precision: str = "float32") -> None:
-        """Load from a folder or a hub name.
+    def __init__(
+        self, model: str, precision: str = "float32", decoding: NgramDecoding | None = None, fusion: Fusion = USUAL
+    ) -> None:
+        """Load from a folder or a hub name; with `decoding`, a word n-gram decides with what is heard, by `fusion`.
 
-        Raises ValueError when it is not a recogniser with a CTC head, or is not whole.
+        Raises ValueError when it is not a recogniser with a CTC head, or is not whole, or the n-gram cannot be used.
         """
         folder = check(locate(model), bin_sha256=None)
         kind = family(folder)
@@ -74,12 +83,17 @@ class Recogniser:
         device = self.world.device
         if precision == "int8":
             network, device, self.precision = quantised(network), torch.device("cpu"), "float32"
+        self.fused = None
+        if decoding is not None:
+            self.fused = Fused(decoding.build(_vocabulary(tokenizer, model), ()), fusion)
+            self.heard: list[Tensor] = []
+            network.register_forward_hook(lambda _, __, output: self.heard.append(output.logits))
         self.pipeline = _Pipeline(network, feature_extractor=extractor, tokenizer=tokenizer, device=device)
 
     def __call__(self, file: Path) -> str:
         """The text of a sound file of any rate and length, of a format that libsndfile reads.
 
-        Raises UnusableAudio when there is nothing in it to recognise.
+        Raises UnusableAudio when there is nothing in it to recognise, or too much for an n-gram.
         """
         samples = decode(file, longest=math.inf)
         seconds = len(samples) / SAMPLE_RATE
@@ -87,10 +101,26 @@ class Recogniser:
             raise UnusableAudio("short clip", f"{seconds:.3f} s hold no frame")
         # Only where it must: windows are cut to whole frames, which may cost a clip its last one.
         window = WINDOW if seconds > WINDOW else 0.0
+        if self.fused and window:
+            raise UnusableAudio("long clip", f"{seconds:.1f} s; with a language model there may be {WINDOW:g} at most")
         with self.world.precision(self.precision):
             output: Any = self.pipeline(samples.astype(np.float32) / 32768, chunk_length_s=window)
+        if self.fused:
+            logits, self.heard[:] = self.heard[0][:, : self.frames.count(len(samples))], []
+            return self.fused(Sequences(logits, torch.tensor([logits.shape[1]])))[0]
         # Between two delimiters with a blank in between, the pipeline writes two spaces.
         return " ".join(output["text"].split())
+
+
+def _vocabulary(tokenizer: Any, model: str) -> CharacterVocabulary:
+    """The letters of a model that this project exported. Raises ValueError for any other."""
+    tokens = tuple(sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().__getitem__))
+    if tokens[-2:] != ("", BLANK) or DELIMITER not in tokens:  # an export writes nothing for what is unknown
+        raise ValueError(
+            f"To be decoded with a language model, a model must have the letters of one that this project exported, "
+            f"{DELIMITER} among them and {BLANK} last, but {model} has {', '.join(tokens[-3:])} last."
+        )
+    return CharacterVocabulary((*tokens[:-2], UNKNOWN, BLANK))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -106,10 +136,23 @@ def main(arguments: list[str] | None = None) -> int:
         help="of matrix products; bfloat16, where the device has it, is what the recipes are tested in; int8 is for "
         "processors, where it is the quickest",
     )  # fmt: skip
+    parser.add_argument("--lm", metavar="FILE", help="an ARPA file of word n-grams to decode with, plain or in gzip")
+    parser.add_argument(
+        "--lexicon", type=Path, metavar="FILE", help="its words and their spellings; by default its words by letters"
+    )
+    parser.add_argument(
+        "--lm-weight", type=float, default=USUAL.weight, metavar="X",
+        help="of its natural logarithms; the study's table of what was tuned has one for each trial",
+    )  # fmt: skip
+    parser.add_argument("--word-score", type=float, default=USUAL.word_score, metavar="X", help="added for each word")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="WAV, FLAC, OGG or MP3")
     options = parser.parse_args(arguments)
     try:
-        recogniser = Recogniser(options.model, options.precision)
+        if options.lm is None and options.lexicon is not None:
+            raise ValueError("`--lexicon` is of the words of `--lm`, which must be given, but is not.")
+        decoding = None if options.lm is None else of_file(options.lm, options.lexicon)
+        fusion = Fusion(options.lm_weight, options.word_score)
+        recogniser = Recogniser(options.model, options.precision, decoding, fusion)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2

@@ -7,14 +7,13 @@ from typing import Any
 import soundfile
 
 from sweeps.commonvoice20 import shortened
-from sweeps.decoding import from_file
 from sweeps.hubert.options import Options
 from trainables import miniature
 from trainables.corpora.batching import BySeconds, ChannelMasking, TimeMasking
 from trainables.corpora.librispeech import LibriLight, LibriSpeech
 from trainables.corpora.text import LettersAndApostrophes
 from trainables.decoding.language import FromCorpus
-from trainables.decoding.with_ngram import NgramDecoding
+from trainables.decoding.with_ngram import NgramDecoding, of_file
 from trainables.losses.prediction_heads import LayerToLayer
 from trainables.optimisation import Linear, Optimisation, TriStage
 from trainables.recipes.distil_hubert import DistilHubert
@@ -70,7 +69,7 @@ def decoding(options: Options, books: LibriSpeech) -> NgramDecoding:
     """
     beside = options.data and options.data / FOUR_GRAM
     if lm := options.lm or (str(beside) if beside and beside.is_file() else None):
-        return from_file(lm, options.lexicon)
+        return of_file(lm, options.lexicon)
     if options.lexicon is not None:
         raise ValueError("`lexicon` is of the words of an ARPA file, which `lm` must name, but `lm` is not given.")
     return NgramDecoding(language=FromCorpus(corpus=books, normaliser=LettersAndApostrophes()))

@@ -75,7 +75,7 @@ def test_what_reads_a_file_is_chosen_by_its_size(tmp_path: Path, monkeypatch: py
     assert found is not None
     assert isinstance(found.language, ArpaFile)
     assert found.search.kind == "prefix_beam"
-    monkeypatch.setattr("sweeps.decoding.LARGEST", 3)
+    monkeypatch.setattr("trainables.decoding.with_ngram.LARGEST", 3)
     larger = ngram(str(file))
     assert larger is not None
     assert larger.search.kind == "flashlight"

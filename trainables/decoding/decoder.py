@@ -67,3 +67,20 @@ def utterances(log_probabilities: Sequences) -> list[LogProbabilities]:
     """The rows of a batch, each in its own length, in this process's memory."""
     values = log_probabilities.values.float().cpu().numpy()
     return [row[:length] for row, length in zip(values, log_probabilities.lengths.tolist(), strict=True)]
+
+
+@dataclass(frozen=True)
+class Fused:
+    """A decoder with a language model, and how much that counts."""
+
+    decoder: Decoder
+    fusion: Fusion
+
+    def __call__(self, logits: Sequences) -> list[str]:
+        """The texts of CTC's logits (batch, frames, vocabulary)."""
+        return self.decoder(log_probabilities(logits), self.fusion)
+
+
+def log_probabilities(logits: Sequences) -> Sequences:
+    """What CTC's logits (batch, frames, vocabulary) say, in float32 whatever they were computed in."""
+    return Sequences(logits.values.float().log_softmax(dim=2), logits.lengths)

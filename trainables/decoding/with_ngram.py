@@ -1,6 +1,7 @@
 """Decoding with a word n-gram as a recipe asks for it: which language, which search, and how it is tuned."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -10,9 +11,13 @@ from trainables.corpora.text import CharacterVocabulary
 from trainables.decoding.beam import PrefixBeam
 from trainables.decoding.decoder import Decoder
 from trainables.decoding.flashlight import Flashlight
-from trainables.decoding.language import Estimated, LanguageSource
+from trainables.decoding.language import ArpaFile, Estimated, LanguageSource
 from trainables.decoding.tuning import Tuning
+from trainables.language import arpa
+from trainables.language.ngram import ORDERS
 
+LARGEST = 1_000_000
+"""N-grams of the largest model that the project's own search is to read."""
 Search = Annotated[PrefixBeam | Flashlight, Field(discriminator="kind")]
 
 
@@ -29,3 +34,18 @@ class NgramDecoding(Config):
         Raises ValueError where the language's files are damaged, or the search is not installed or cannot read them.
         """
         return self.search.build(vocabulary, self.language.build(vocabulary, texts))
+
+
+def of_file(file: str, lexicon: Path | None = None) -> NgramDecoding:
+    """The decoding with the model of an ARPA file: by flashlight where it is large or of over four words, else ours.
+
+    Raises ValueError where a file cannot be used, or flashlight is needed and not installed.
+    """
+    source = ArpaFile(file=file, lexicon=None if lexicon is None else str(lexicon))
+    source.fingerprint()
+    counts = arpa.counts(Path(source.file))
+    if sum(counts) <= LARGEST and len(counts) in ORDERS:
+        return NgramDecoding(language=source)
+    search = Flashlight()
+    search.check()
+    return NgramDecoding(language=source, search=search)

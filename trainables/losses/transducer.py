@@ -198,7 +198,7 @@ class _Chunks:
         for chunk in self.over(kept):
             some, factor = chunk.nodes, scale[chunk.frame]
             slope = chunk.logits.sub_(lowered[some, None])
-            slope = functional.threshold_(slope, FAINTEST, NEVER).exp_()
+            slope = functional.threshold(slope, FAINTEST, NEVER, inplace=True).exp_()
             slope[:, self.joint.blank] -= blank[some]
             slope.scatter_add_(1, chunk.wanted, -token[some, None])
             # What comes from above is multiplied where it is a factor of `hidden` numbers, and not of the vocabulary.

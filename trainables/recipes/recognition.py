@@ -16,7 +16,7 @@ from trainables.batch import Batch, Rejected
 from trainables.corpora.batching import Loader
 from trainables.corpora.prepared import PreparedSplit, write_quarantine
 from trainables.corpora.text import CharacterVocabulary
-from trainables.decoding.decoder import Decoder, Fusion, LogProbabilities, utterances
+from trainables.decoding.decoder import Decoder, Fused, LogProbabilities, log_probabilities, utterances
 from trainables.decoding.greedy import greedy
 from trainables.decoding.tuning import Tuning, tune
 from trainables.metrics import Scores, transcription, write_utterances
@@ -35,18 +35,6 @@ NGRAM = "ngram_"
 WITH_NGRAM = tuple(NGRAM + metric for metric in METRICS)
 TUNED = ("ngram/weight", "ngram/word_score", "valid/ngram_wer")
 """What was chosen for an n-gram on the validation split, and the word error rate of what it was chosen on."""
-
-
-@dataclass(frozen=True)
-class Fused:
-    """A decoder with a language model, and how much that counts."""
-
-    decoder: Decoder
-    fusion: Fusion
-
-    def __call__(self, logits: Sequences) -> list[str]:
-        """The texts of CTC's logits (batch, frames, vocabulary)."""
-        return self.decoder(_log_probabilities(logits), self.fusion)
 
 
 def score(
@@ -100,7 +88,7 @@ class Examination:
         with evaluating(self.task, self.world, self.precision):
             for batch in self._batches(Loader(valid, usable=np.array(tuning.indices(len(valid))))):
                 references += batch.texts
-                heard += utterances(_log_probabilities(self.task.student(batch).logits))
+                heard += utterances(log_probabilities(self.task.student(batch).logits))
         fusion, wer = tune(decoder, references, heard, tuning)
         values = fusion.weight, fusion.word_score, wer
         return Fused(decoder, fusion), dict(zip(TUNED, values, strict=True))
@@ -122,10 +110,6 @@ class Examination:
     def _batches(self, loader: Loader) -> Iterator[Batch]:
         world = self.world
         return world.batches(loader.evaluation(seconds=self.seconds, rank=world.rank, world_size=world.size))
-
-
-def _log_probabilities(logits: Sequences) -> Sequences:
-    return Sequences(logits.values.float().log_softmax(dim=2), logits.lengths)
 
 
 def keep(
