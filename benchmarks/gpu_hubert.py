@@ -35,7 +35,9 @@ from orchestrator.printing import escape_output
 from trainables.batch import Batch
 from trainables.corpora.audio import SAMPLE_RATE
 from trainables.corpora.librispeech import LibriSpeech
-from trainables.recipes.distil_hubert import DistilHubert, DistilHubertTask
+from trainables.optimisation import Optimisation
+from trainables.recipes.distil_hubert import DistilHubert
+from trainables.recipes.distil_hubert_task import DistilHubertTask
 from trainables.sequences import Sequences
 from trainables.students.distilled import DeepThin
 from trainables.teachers.hidden_units import HiddenUnits
@@ -119,9 +121,14 @@ def made(size: Size, chosen: DistilHubert, world: World, *, teacher: bool) -> Di
     units = HiddenUnits(
         torch.randn(width // 3, width), torch.zeros(width // 3), torch.randn(size.units, width // 3), 0.1
     )
-    heads = chosen.heads.build(student.width, size.student.layers, width)
-    task = DistilHubertTask(chosen.model_copy(update={"targets": targets}), student, heads, units)
+    task = chosen.model_copy(update={"targets": targets}).assembled(student, units, targets)
     return task.to(world.device).train()
+
+
+def optimisation_of(task: DistilHubertTask) -> Optimisation:
+    """That of the task's recipe."""
+    assert isinstance(task.objective, DistilHubert)
+    return task.objective.optimisation
 
 
 def noise(size: Size, world: World) -> Batch:
@@ -136,7 +143,7 @@ def noise(size: Size, world: World) -> Batch:
 
 def taught(task: DistilHubertTask, batch: Batch, world: World) -> Batch:
     """The batch with what the teacher says of it, as a cache gives it."""
-    with torch.no_grad(), world.precision(task.recipe.optimisation.precision):
+    with torch.no_grad(), world.precision(optimisation_of(task).precision):
         states = task.targets(batch).layers
     layers = [states[n] for n in sorted(states)]
     together = torch.cat([layer.values for layer in layers], dim=2)
@@ -145,7 +152,7 @@ def taught(task: DistilHubertTask, batch: Batch, world: World) -> Batch:
 
 def measured(task: DistilHubertTask, batch: Batch, world: World, size: Size, limit: float) -> Arm:
     """Steps of the training loop, at most as many as fit into `limit` seconds."""
-    optimisation = task.recipe.optimisation
+    optimisation = optimisation_of(task)
     flop = operations(task, batch, world)
     optimiser, meter = optimisation.build(task, task.groups(optimisation)), Meter()
 
@@ -176,7 +183,7 @@ def measured(task: DistilHubertTask, batch: Batch, world: World, size: Size, lim
 def operations(task: DistilHubertTask, batch: Batch, world: World) -> int:
     """Floating-point operations of a step, forward and backward, and of the teacher, where it is in the step."""
     with counter() as counted:
-        with world.precision(task.recipe.optimisation.precision):
+        with world.precision(optimisation_of(task).precision):
             losses = task(batch)
         losses.total.backward()
     task.zero_grad()
@@ -189,7 +196,7 @@ def arms(size: Size, told: Callable[[str], None], limit: float = LIMIT) -> Itera
     batch, to_come = noise(size, world), 2 * len(PRECISIONS)
 
     def arm(task: DistilHubertTask, batch: Batch) -> Arm:
-        told(f"{task.recipe.optimisation.precision}, {'with' if task.teacher else 'without'} the teacher …")
+        told(f"{optimisation_of(task).precision}, {'with' if task.teacher else 'without'} the teacher …")
         return measured(task, batch, world, size, (limit - (time.perf_counter() - begun)) / to_come)
 
     with teacher(size) as folder:

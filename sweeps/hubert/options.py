@@ -11,8 +11,9 @@ class Options(StudyOptions):
 
     preset: Literal["paper", "mini"] = "paper"
     """`paper`: HuBERT base and LibriSpeech (§4.1). `mini`: Whisper tiny.en and the English miniature, on a CPU."""
-    tables: tuple[Literal["2", "3", "5"], ...] = ("2",)
-    """Tables to make; cells that are in several run once."""
+    tables: tuple[Literal["2", "3", "5", "controls"], ...] = ("2",)
+    """Tables to make; cells that are in several run once. `controls` is not the paper's: with a teacher that hears
+    another clip or knows nothing, with hard labels, with τ in the student, beside Table 2's D&T with both losses."""
     seeds: tuple[int, ...] = (1,)
     """Seeds, of the distillation and of the fine-tuning; with several, a cell of a table is their mean."""
     similarity_clips: int = 100

@@ -5,8 +5,11 @@ from typing import Any
 
 from orchestrator.study.table import Row
 from trainables.losses.prediction_heads import OnLast
+from trainables.losses.unit_heads import HardLabels, Logits
 from trainables.recipes.distil_hubert import DistilHubert
 from trainables.students.distilled import FilterBanks, ShallowWide
+from trainables.teachers.heard import AnotherClip
+from trainables.teachers.speech import RandomSpeechModel
 
 WEIGHTS = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0))
 """λ_reg and λ_disc of Table 2."""
@@ -32,6 +35,9 @@ class Student:
         where = {
             "start.student.kind": self.fields["student"]["kind"], "start.student.front_end.kind": front,
             "start.regression": self.fields["regression"], "start.discrimination": self.fields["discrimination"],
+            "start.teacher.kind": self.fields["teacher"]["kind"], "start.hears.kind": self.fields["hears"]["kind"],
+            "start.unit_head.kind": self.fields["unit_head"]["kind"],
+            "start.unit_head.temperature": self.fields["unit_head"]["temperature"],
         }  # fmt: skip
         if front == "filter_banks":
             where["start.front_end_steps"] = self.fields["front_end_steps"]
@@ -39,8 +45,12 @@ class Student:
 
 
 def students(start: DistilHubert, table: str, preset: str) -> list[Student]:
-    """The rows of a table."""
-    shapes = {"sw": ("S&W", wide(start, preset)), "dt": ("D&T", {"student": start.student, "heads": start.heads})}
+    """The rows of a table; those of `controls` are Table 2's D&T with both losses, each with one thing changed."""
+    base = {"teacher": start.teacher, "hears": start.hears, "unit_head": start.unit_head}
+    shapes = {
+        "sw": ("S&W", {**base, **wide(start, preset)}),
+        "dt": ("D&T", {**base, "student": start.student, "heads": start.heads}),
+    }
     if table == "2":
         return [
             _student(f"{name}_{reg:g}{disc:g}", f"{text} {reg:g}, {disc:g}", shape, reg, disc)
@@ -48,6 +58,16 @@ def students(start: DistilHubert, table: str, preset: str) -> list[Student]:
             for name, (text, shape) in shapes.items()
         ]
     thin = shapes["dt"][1]
+    if table == "controls":
+        untaught = RandomSpeechModel(model=start.teacher.folder.model, bin_sha256=start.teacher.folder.bin_sha256)
+        changes: dict[str, tuple[str, dict[str, Any]]] = {
+            "own": ("as in Table 2", {}),
+            "another_clip": ("another clip's states", {"hears": AnotherClip()}),
+            "random_teacher": ("random teacher", {"teacher": untaught}),
+            "hard_labels": ("hard labels", {"unit_head": HardLabels()}),
+            "temperature": ("τ in the student", {"unit_head": Logits(temperature=0.1)}),
+        }
+        return [_student(name, text, {**thin, **change}, 1.0, 1.0) for name, (text, change) in changes.items()]
     steps, before = start.optimisation.steps, start.optimisation.steps // 5
     longer = start.optimisation.model_copy(update={"steps": steps + before})
     banks = {**thin, "student": start.student.model_copy(update={"front_end": FilterBanks()}), "optimisation": longer}

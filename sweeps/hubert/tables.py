@@ -44,17 +44,18 @@ def table(
     if options.ceiling and number == "2":
         rows = [*(replace(row, group="students") for row in rows), CEILING]
     names = {"2": "structures and losses", "3": "front-ends", "5": "with and without L_frontend"}
+    own = number in names
     return Table(
-        f"table{number}",
-        f"Table {number} of Wang, Tang et al.: {names[number]}, {value.title} (%)",
+        f"table{number}" if own else number,
+        f"{f'Table {number} of Wang, Tang et al.: {names[number]}' if own else 'Controls of D&T'}, {value.title} (%)",
         rows,
         columns,
         value,
-        Published.read(PUBLISHED / f"hubert_distillation_table{number}.csv") if paper else Published(),
+        Published.read(PUBLISHED / f"hubert_distillation_table{number}.csv") if paper and own else Published(),
         base.corpus.release(),
         compared="rows",
         baseline="dt_00" if number == "2" else found[0].name,
-        reasons=_reasons(base) if paper else [],
+        reasons=_reasons(base) if paper and own else [],
         notes=_notes(base, options),
     )
 

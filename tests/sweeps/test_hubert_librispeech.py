@@ -98,6 +98,16 @@ def test_the_papers_plan(tmp_path: Path) -> None:
         "LibriSpeech train-clean-100": (5e-4, 80_000),
     }
     assert len(recipes(Options(data=root, teacher=teacher, seeds=(1, 2)))) == 48
+    controls = recipes(Options(data=root, teacher=teacher, tables=("2", "controls")))
+    assert len(controls) == 24 + 4 * 3  # one row is Table 2's
+    sweep, layout = study(Options(data=root, teacher=teacher, tables=("2", "controls")))
+    for table in layout.tables[:2]:
+        cells = [table.places(trial) for trial in sweep.trials]
+        rows = [row.name for row in table.listed]
+        # Greedy and with the n-gram, each cell of each table is one trial.
+        assert sorted(place for places in cells for place in places) == sorted(
+            (row, column.name) for row in rows for column in table.columns
+        )
     with_ceiling = Options(data=root, teacher=teacher, ceiling=True, similarity_clips=0)
     pretrained = [recipe for recipe in recipes(with_ceiling) if recipe.start.kind == "pretrained"]
     assert [recipe.corpus.release() for recipe in pretrained] == list(rates)
