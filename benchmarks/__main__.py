@@ -1,7 +1,8 @@
 """All claims of speed that are ratios, each measured against its peer in one run: `python -m benchmarks`.
 
 Other benchmarks have tables of their own and run by themselves: `python -m benchmarks.orchestration`, `front_ends`,
-`gpu_hubert`, `ledger_scale`, `random_kills`, `seeds`, `significance`, `tune_scale`, `two_nodes`.
+`gpu_hubert`, `ledger_scale`, `random_kills`, `seeds`, `significance`, `transducer_published`, `tune_scale`,
+`two_nodes`.
 """
 
 import importlib.metadata
@@ -34,6 +35,7 @@ from benchmarks import (
     peak,
     preparation,
     shared_preparation,
+    transducer_loss,
     two_workers,
 )
 from benchmarks.ratios import Measurement, device
@@ -42,7 +44,7 @@ from trainables.cache import write_atomically
 
 MODULES = (
     distillation_overhead, distillation_loss, distillation_step, finetuning, peak, preparation, shared_preparation,
-    two_workers, loader, evaluation, manifest, front_ends,
+    two_workers, loader, evaluation, manifest, front_ends, transducer_loss,
 )  # fmt: skip
 BENCHMARKS = {module.__name__.rpartition(".")[2]: module.measure for module in MODULES}
 LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "numpy", "pyarrow", "soundfile", "soxr")

@@ -22,15 +22,12 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor, nn
 from torchaudio.functional import rnnt_loss
-from transformers import ParakeetRNNTConfig
-from transformers.loss.loss_rnnt import ParakeetForRNNTLoss
-from transformers.models.parakeet.modeling_parakeet import ParakeetRNNTJointNetwork
 
-from benchmarks.material import scratch
 from benchmarks.planted_joint import Planted, Shape, trained, untrained
 from benchmarks.ratios import Claim, Measurement, alternate, ratios
 from trainables.losses.embedding import Joint, Regression, TokenSynchronous
@@ -83,6 +80,11 @@ def torchaudios(given: Planted) -> Tensor:
 
 def parakeets(given: Planted) -> Tensor:
     """The sum of losses as transformers' model computes it after its projections."""
+    # Imported here: it takes seconds, which the processes of the other arms have no need of.
+    from transformers import ParakeetRNNTConfig
+    from transformers.loss.loss_rnnt import ParakeetForRNNTLoss
+    from transformers.models.parakeet.modeling_parakeet import ParakeetRNNTJointNetwork
+
     vocabulary, hidden = given.weight.shape
     config = ParakeetRNNTConfig(vocab_size=vocabulary, decoder_hidden_size=hidden, hidden_act="tanh", blank_token_id=0)
     with torch.device("meta"):
@@ -164,8 +166,8 @@ def alone(arm: str, file: str) -> Cost:
 def measure(repeats: int, size: Size | None = None, run: Callable[[str, str], Cost] = alone) -> list[Measurement]:
     """Measure the claims, on the processor."""
     size = size or Size()
-    with scratch() as folder:
-        flat, sharp, utterance = (str(folder / name) for name in ("flat", "sharp", "utterance"))
+    with TemporaryDirectory(prefix="l2s-benchmark-") as folder:
+        flat, sharp, utterance = (f"{folder}/{name}" for name in ("flat", "sharp", "utterance"))
         untrained(size.batch).save(Path(flat))
         untrained(size.utterance).save(Path(utterance))
         planted = trained(size.batch, size.steps)
