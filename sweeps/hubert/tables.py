@@ -125,9 +125,9 @@ def _notes(base: FineTuneCtc, options: Options) -> list[str]:
     units = "its own" if start.teacher.own_units() else f"{start.clusters.count} clusters of its last states"
     assert base.ngram is not None
     notes = [
-        note(base.ngram),
         f"Teacher {Path(start.teacher.name).name}, whose hidden units are {units}; λ stands as λ_reg, λ_disc, and 0, 0 "
         "is not distilled.",
+        note(base.ngram),
     ]
     if options.ceiling:
         notes.append(

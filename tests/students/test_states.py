@@ -1,5 +1,7 @@
 """Hidden states of several layers at once, of encoders of every family."""
 
+from typing import cast, get_args
+
 import pytest
 import torch
 from torch.nn import functional
@@ -10,7 +12,7 @@ from trainables.sequences import Sequences
 from trainables.students.ctc import FAMILIES
 from trainables.students.distilled import DeepThin, FilterBanks
 from trainables.students.encoders import Wav2Vec2BertEncoder, WhisperFrames, speech_encoder, standardise
-from trainables.students.states import width_of
+from trainables.students.states import BelowLayers, width_of
 from trainables.students.whisper_parts import convolved, log_mel
 
 pytestmark = pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask:UserWarning")
@@ -75,13 +77,16 @@ def test_states_below_the_layers_are_what_the_parts_of_the_model_give(encoder):
         config, projection = encoder.model.config, encoder.model.feature_projection
         convolutions = encoder.model.feature_extractor(standardise(audio)).mT
         given = {"convolutions": convolutions, "projected": projection.projection(projection.layer_norm(convolutions))}
-    for state, expected in given.items():
+    for name, expected in given.items():
+        state = cast("BelowLayers", name)
         found = encoder.states(audio, (state, 1))
         assert found.keys() == {state, 1}
         assert int(found[state].lengths) == frames
         torch.testing.assert_close(found[state].values, expected[:, :frames])
         assert width_of(config, state) == expected.shape[2]
-    for state in {"convolutions", "projected"} - given.keys():
+    for state in get_args(BelowLayers):
+        if state in given:
+            continue
         with pytest.raises(ValueError, match=f"to give the state '{state}', but w"):
             encoder.states(audio, (state,))
 
