@@ -63,7 +63,7 @@ check: $(MISSING)  ## style, types, import contracts, links, deployment files
 	@$(RUN)lint-imports --no-cache
 	@$(RUN)python -m pytest tests/test_documents.py tests/test_deployment.py tests/test_public_interfaces.py
 
-bench: $(MISSING)  ## every claim of speed against its peer, about 25 minutes on two cores that do nothing else
+bench: $(MISSING)  ## every claim of speed against its peer, over 25 minutes on two cores that do nothing else
 	@$(RUN)python -m benchmarks
 
 env: $(MISSING)  ## what to source: source "$$(make --silent env)"

@@ -146,7 +146,7 @@ def task(made: DistilHubert, size: Size, targets: Targets) -> DistilHubertTask:
         torch.randn(size.embedding, size.teacher.hidden_size), torch.randn(size.embedding),
         torch.randn(size.units, size.embedding), TEMPERATURE,
     )  # fmt: skip
-    return made.assembled(student, units, targets)
+    return made.model_copy(update={"targets": targets}).assembled(student, units)
 
 
 def arms(folder: Path, size: Size) -> dict[str, Run]:

@@ -121,12 +121,12 @@ def made(size: Size, chosen: DistilHubert, world: World, *, teacher: bool) -> Di
     units = HiddenUnits(
         torch.randn(width // 3, width), torch.zeros(width // 3), torch.randn(size.units, width // 3), 0.1
     )
-    task = chosen.model_copy(update={"targets": targets}).assembled(student, units, targets)
+    task = chosen.model_copy(update={"targets": targets}).assembled(student, units)
     return task.to(world.device).train()
 
 
 def optimisation_of(task: DistilHubertTask) -> Optimisation:
-    """That of the task's recipe."""
+    """The optimisation of the task's recipe."""
     assert isinstance(task.objective, DistilHubert)
     return task.objective.optimisation
 

@@ -56,7 +56,7 @@ class Size:
 
     batch: Shape = BATCH
     steps: int = 250
-    """Of training the joint network before."""
+    """Steps in which the joint network is trained before."""
     utterance: Shape = UTTERANCE
 
 

@@ -88,7 +88,7 @@ class CellOptions(StudyOptions):
     selection: Literal["cer", "wer"] = "cer"
     """Validation error that the best checkpoint is chosen by; the authors' code takes wer."""
     lm: str | None = None
-    """Decode with a word n-gram too: an ARPA file, or `transcripts`, a 4-gram of those that a trial learns from."""
+    """Decode with a word n-gram too: an ARPA file, or `transcripts`, a 4-gram of the training split's."""
     lexicon: Path | None = None
     """Words and spellings for the ARPA file, as fairseq has them; by default its words, by letters."""
 

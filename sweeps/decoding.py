@@ -80,7 +80,7 @@ def note(decoding: NgramDecoding) -> str:
         case FromCorpus(corpus=corpus):
             of = f"all training transcripts of {corpus}"
         case _:
-            of = "the transcripts that the student was trained on"
+            of = "the transcripts of the training split"
     return f"The {title(decoding)} is of {of}; its weight and word score are chosen on the validation split alone."
 
 

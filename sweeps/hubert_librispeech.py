@@ -57,7 +57,7 @@ def study(options: Options) -> tuple[Sweep, Layout]:
         metric=judged,
     )
     tables = [table(name, found, amounts, base, options) for name, found in rows.items()]
-    tables += [weights(tables[0], amounts, base)]
+    tables += [weights(made, amounts, base) for made in tables]
     if distilled := [student for student in different.values() if student.distilled]:
         tables.append(nearness(distilled, amounts[0], base))
     figures: list[Curves | Profile] = [

@@ -246,3 +246,26 @@ def test_an_ngram_that_cannot_be_used_is_one_sentence(
     assert "`weight` must be 0 to 10, but is -1" in capsys.readouterr().err
     assert main(["--lm", str(model), *common]) == 1
     assert "with a language model there may be 30 at most" in capsys.readouterr().err
+
+
+def test_what_was_heard_of_a_file_that_failed_is_not_the_next_ones(
+    whisper: Exported, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = write(tmp_path / "first.wav", seconds=0.1), write(tmp_path / "second.wav")
+    letters = [token for token in VOCABULARY.tokens[: VOCABULARY.unknown] if token != DELIMITER]
+    arpa.write(estimate([letters, letters[:2]], 2), tmp_path / "model.arpa")
+    common = ["--model", str(whisper.folder), "--lm", str(tmp_path / "model.arpa"), "--word-score", "3"]
+    assert main([*common, str(second)]) == 0
+    alone = capsys.readouterr().out.strip()
+    pipeline = transcribe._Pipeline
+    postprocess, left = pipeline.postprocess, [True]
+
+    def failing(self: Any, *arguments: Any, **options: Any) -> Any:
+        if left:
+            left.clear()
+            raise MemoryError("no room")
+        return postprocess(self, *arguments, **options)
+
+    monkeypatch.setattr(pipeline, "postprocess", failing)
+    assert main([*common, str(first), str(second)]) == 1
+    assert capsys.readouterr().out.strip() == f"{second}\t{alone}"

@@ -83,10 +83,9 @@ class Recogniser:
         device = self.world.device
         if precision == "int8":
             network, device, self.precision = quantised(network), torch.device("cpu"), "float32"
-        self.fused = None
+        self.fused, self.heard = None, list[Tensor]()
         if decoding is not None:
             self.fused = Fused(decoding.build(_vocabulary(tokenizer, model), ()), fusion)
-            self.heard: list[Tensor] = []
             network.register_forward_hook(lambda _, __, output: self.heard.append(output.logits))
         self.pipeline = _Pipeline(network, feature_extractor=extractor, tokenizer=tokenizer, device=device)
 
@@ -103,10 +102,11 @@ class Recogniser:
         window = WINDOW if seconds > WINDOW else 0.0
         if self.fused and window:
             raise UnusableAudio("long clip", f"{seconds:.1f} s; with a language model there may be {WINDOW:g} at most")
+        self.heard.clear()  # of a file on which something failed after the model had heard it
         with self.world.precision(self.precision):
             output: Any = self.pipeline(samples.astype(np.float32) / 32768, chunk_length_s=window)
         if self.fused:
-            logits, self.heard[:] = self.heard[0][:, : self.frames.count(len(samples))], []
+            logits = self.heard[0][:, : self.frames.count(len(samples))]
             return self.fused(Sequences(logits, torch.tensor([logits.shape[1]])))[0]
         # Between two delimiters with a blank in between, the pipeline writes two spaces.
         return " ".join(output["text"].split())

@@ -57,7 +57,7 @@ def test_shares_are_of_the_peak_of_the_precision_that_steps_are_in() -> None:
 
 
 def test_it_needs_few_packages() -> None:
-    """Where it is run there may be no more than PyTorch and transformers; nothing can be scheduled or recorded."""
+    """The machine that runs it may have no more than PyTorch and transformers; nothing is scheduled or recorded."""
     heavy = ("ray", "mlflow", "datasets", "pandas", "matplotlib", "tyro", "rich")
     asked = f"import sys, benchmarks.gpu_hubert; print([name for name in {heavy} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, timeout=120)

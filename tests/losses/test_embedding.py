@@ -151,7 +151,7 @@ def test_the_forms_are_equal_where_each_token_has_one_frame() -> None:
 
 
 def test_alignments_sum_to_1_and_what_is_printed_to_the_frames_that_a_prefix_stays() -> None:
-    """Where all paths are equally likely, T − 1 blanks fall evenly on the N + 1 prefixes."""
+    """If all paths are equally likely, T − 1 blanks fall evenly on the N + 1 prefixes."""
     zeros = torch.zeros(3, 11, 5)
     found = posteriors(zeros, zeros, FRAMES, TOKENS)
     is_token = (torch.arange(4) < TOKENS[:, None]).double()

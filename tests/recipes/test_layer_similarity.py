@@ -40,7 +40,7 @@ NAMES = ("similarity/layer_0", "similarity/layer_1", "similarity/layer_2", "simi
 
 @pytest.fixture
 def recipe(release: Path, tmp_path_factory: pytest.TempPathFactory) -> FineTuneCtc:
-    """Of a student that is distilled; with dropout, of which the comparison must not see anything."""
+    """The fine-tuning of a student that is distilled; with dropout, of which the comparison must not see anything."""
     folder = tmp_path_factory.getbasetemp() / "teacher-hubert"
     if not folder.exists():
         testing.speech_encoder("hubert-base", folder)

@@ -37,7 +37,7 @@ STUDENTS = [
 
 
 def loss(model: Any, output: Spelled | Transduced, tokens: Sequences) -> Tensor:
-    """Of LAS eq. 2, of the transducer minus log P, per utterance."""
+    """The loss of each utterance: eq. 2 for LAS, minus log P for the transducer."""
     if isinstance(output, Spelled):
         found = functional.cross_entropy(output.logits.values.transpose(1, 2), tokens.values, reduction="none")
         return (found * tokens.mask).sum() / len(tokens.values)

@@ -101,6 +101,7 @@ def test_the_papers_plan(tmp_path: Path) -> None:
     controls = recipes(Options(data=root, teacher=teacher, tables=("2", "controls")))
     assert len(controls) == 24 + 4 * 3  # one row is Table 2's
     sweep, layout = study(Options(data=root, teacher=teacher, tables=("2", "controls")))
+    assert [table.name for table in layout.tables[2:4]] == ["table2_tuned", "controls_tuned"]
     for table in layout.tables[:2]:
         cells = [table.places(trial) for trial in sweep.trials]
         rows = [row.name for row in table.listed]

@@ -216,13 +216,13 @@ class Loader:
     sources: Mapping[str, FeatureSource] = field(default_factory=dict)
     """Sources of all that a batch carries besides audio, by name."""
     masking: Masks | None = None
-    """Of frames, such as `TimeMasking`."""
+    """Masks over frames, such as `TimeMasking`."""
     hop: int = FRAME
     """Samples from one frame of the student to the next, in which masks are drawn."""
     usable: Indices | None = None
     """The utterances to train on, or to evaluate; by default all."""
     channel_masking: Masks | None = None
-    """Of features in all frames of a clip, such as `ChannelMasking`."""
+    """Masks over features, in all frames of a clip, such as `ChannelMasking`."""
     features: int = 0
     """Features over which those are drawn: of the student's frames, or mel bands."""
     crop: int | None = None

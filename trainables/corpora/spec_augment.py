@@ -31,7 +31,7 @@ class TimeMasks(Config):
     count: Annotated[int, Field(ge=0)] = 10
     """Spans of a clip; they may overlap."""
     share: Annotated[float, Field(gt=0, le=1)] = 0.05
-    """Of a clip of T frames, a span has from 0 to ⌊share · T⌋ of them, each width as likely as the others."""
+    """Part of a clip that a span may cover: from 0 to ⌊share · T⌋ of its T frames, each width equally likely."""
 
     def draw(self, frames: int, random: np.random.Generator) -> NDArray[np.bool_]:
         """True on the masked ones of `frames` frames."""

@@ -163,13 +163,13 @@ class WordPieces:
         return self.apostrophes.joined(parts)
 
     def misread(self, texts: Iterable[str]) -> list[tuple[str, str]]:
-        """Of these texts, those that are not the same after `encode` and `decode`, each with what becomes of it."""
+        """The texts that are not the same after `encode` and `decode`, each with what becomes of it."""
         read = ((text, self.decode(self.encode(text))) for text in texts)
         return [(text, back) for text, back in read if text != back]
 
 
 class _Pieces(Config, ABC):
-    """Which of a BERT's pieces an output layer has."""
+    """The choice of a BERT's pieces that an output layer has."""
 
     label: ClassVar[str]
     """Words that tell this output layer from the paper's; empty for the paper's."""

@@ -51,7 +51,7 @@ class Prefix:
 
 
 class Grammar(ABC):
-    """Which texts there are, and by what factor a further letter changes a text's score, beside its own probability."""
+    """The texts that there are, and what a further letter changes a text's score by, beside its own probability."""
 
     @abstractmethod
     def start(self) -> Prefix:

@@ -54,7 +54,7 @@ class Language:
 
 
 class Estimated(Config):
-    """Modified Kneser-Ney of the transcripts that the student was trained on, and of nothing else."""
+    """Modified Kneser-Ney of the training split's transcripts, all of them where the student learns from a part."""
 
     kind: Literal["estimated"] = "estimated"
     order: Annotated[int, Field(ge=ORDERS[0], le=ORDERS[-1])] = 4

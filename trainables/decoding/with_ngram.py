@@ -29,7 +29,7 @@ class NgramDecoding(Config):
     tuning: Tuning = Tuning()
 
     def build(self, vocabulary: CharacterVocabulary, texts: Sequence[str]) -> Decoder:
-        """The decoder for a student's vocabulary; `texts` are the normalised transcripts that the student learns from.
+        """The decoder for a student's vocabulary; `texts` are the training split's normalised transcripts.
 
         Raises ValueError where the language's files are damaged, or the search is not installed or cannot read them.
         """

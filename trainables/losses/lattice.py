@@ -28,9 +28,9 @@ class Posteriors:
 
     losses: Float[Tensor, " batch"]
     blanks: Nodes
-    """That node (t, u) is left by a blank: ξ_b."""
+    """ξ_b, the probability that node (t, u) is left by a blank."""
     tokens: Nodes
-    """That node (t, u) is left by token y_{u+1}: ξ_y; 0 in column N."""
+    """ξ_y, the probability that node (t, u) is left by token y_{u+1}; 0 in column N."""
 
 
 def posteriors(blank: Nodes, token: Nodes, frames: Int[Tensor, " batch"], tokens: Int[Tensor, " batch"]) -> Posteriors:

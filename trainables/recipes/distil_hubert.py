@@ -198,7 +198,7 @@ class DistilHubert(Recipe, Objective):
         units = HiddenUnits.load(self.units().build())  # before anything is drawn, for if they are made, that draws too
         if self.special_units == "left_out":
             units = units.without_first(self.teacher.special)
-        return self.assembled(self.initial(moments=self.moments()), units, self.targets)
+        return self.assembled(self.initial(moments=self.moments()), units)
 
     @override
     def run(self, run: Run) -> dict[str, float]:
@@ -230,11 +230,12 @@ class DistilHubert(Recipe, Objective):
         batches = probe.noise(self.batching, longest=self.crop or self.longest_clip, shares=self.optimisation.shares)
         student, width = self.initial(), self.teacher.width
         units = HiddenUnits(torch.randn(8, width), torch.zeros(8), torch.randn(self.clusters.count, 8), 0.1)
-        task = self.assembled(student, units, Online() if self.targets.kind == "cached" else self.targets)
+        online = self.model_copy(update={"targets": Online()}) if self.targets.kind == "cached" else self
+        task = online.assembled(student, units)
         parameters = float(sum(weight.numel() for weight in student.parameters()))
         return {"seconds": probe.seconds_per_step(task, batches, self.optimisation), "parameters": parameters}
 
-    def assembled(self, student: SpeechEncoder, units: HiddenUnits, targets: Targets) -> DistilHubertTask:
+    def assembled(self, student: SpeechEncoder, units: HiddenUnits) -> DistilHubertTask:
         """The student with its heads, these hidden units of its teacher, and the teacher or what is cached of it."""
         taught, width = self.taught(), student.width
         heads = self.heads.build(width, self.student.layers, self.teacher.width)
@@ -242,6 +243,7 @@ class DistilHubert(Recipe, Objective):
         widths = self.teacher.widths(taught)
         front_end_head = nn.Linear(width, widths[self.front_end_state]) if self.front_end_steps else None
         dropped = DroppedHeads(heads, unit_head, front_end_head)
+        targets = self.targets
         cached = targets.kind == "cached"
         teacher = self.cached("train").widths() if cached else targets.build(self.teacher, taught)
         return DistilHubertTask(self, student, dropped, units, teacher, last=self.teacher.depth)

@@ -48,7 +48,7 @@ class Objective(Config):
     front_end_norm: losses.Norm = "l1"
     """§3.3: L1 or L2, of the front-end's output and the teacher's state."""
     front_end_target: Literal["encoder_input", "projected", "convolutions"] = "encoder_input"
-    """Which of the teacher's states are "outputs of the waveform front-end" (§3.3): what its first layer takes (the
+    """The teacher's states that are "outputs of the waveform front-end" (§3.3): what its first layer takes (the
     released code); its frames after the layer norm and the projection, before it knows their positions (Fig. 2 as it is
     drawn); or what its convolutions give."""
     by: Literal["frame", "utterance"] = "frame"

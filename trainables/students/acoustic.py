@@ -33,7 +33,7 @@ class Top(Config):
     stack: Size = 2
     """Neighbouring frames that become one: 2 of 20 ms are 40 ms."""
     cells: Size = 128
-    """Of each direction; a frame has twice as many features."""
+    """Cells of an LSTM in each direction; a frame has twice as many features."""
     layers: Annotated[int, Field(ge=0)] = 2
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """On the frames and on the output of each LSTM."""
@@ -133,6 +133,7 @@ class StackedBlstms(nn.Module):
         values = functional.pad(values, (0, 0, 0, -values.shape[1] % self.stack))
         lengths = (frames.lengths + self.stack - 1).div(self.stack, rounding_mode="floor").clamp(min=1)
         hidden = self.dropout(self.projection(values.unflatten(1, (-1, self.stack)).flatten(2)))
+        ends = lengths.cpu()  # once, as whoever packs sequences waits for it
         for blstm in self.blstms:
-            hidden = hidden + self.dropout(blstm(hidden, lengths))
+            hidden = hidden + self.dropout(blstm(hidden, ends))
         return Sequences(hidden, lengths).zero_padded()

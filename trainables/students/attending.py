@@ -55,7 +55,7 @@ class Memory:
     mask: Bool[Tensor, "batch frames"]
 
     def select(self, rows: Int[Tensor, " rows"]) -> "Memory":
-        """Those of some rows of the batch, in their order."""
+        """What some rows of the batch attend to, in their order."""
         return Memory(self.values[rows], self.keys[rows], self.mask[rows])
 
 

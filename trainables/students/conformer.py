@@ -42,7 +42,7 @@ class Conformer(Config):
     kernel: Size = 31
     """Frames of the blocks' convolutions, an odd number."""
     channels: Size = 256
-    """Of the convolutions below the blocks."""
+    """Channels of the convolutions below the blocks."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """On the input of the blocks and on each residual branch (arXiv 2005.08100 §3.2)."""
 

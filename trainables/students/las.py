@@ -40,7 +40,7 @@ class Las(Config):
     attention: AttentionConfig = Additive()
     embedding: Size = 96
     cells: Size = 1024
-    """Of each of the two LSTMs."""
+    """Cells of each of the two LSTMs."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """On φ, before the softmax and before whatever else is learned from it."""
 
@@ -77,7 +77,7 @@ class SpellerState(NamedTuple):
     """Sums of the weights of attention so far."""
 
     def select(self, rows: Int[Tensor, " rows"]) -> "SpellerState":
-        """Those of some rows, in their order."""
+        """The states of some rows, in their order."""
         below, above = ((pair[0][rows], pair[1][rows]) for pair in (self.below, self.above))
         return SpellerState(below, above, self.context[rows], self.looked[rows])
 

@@ -30,7 +30,7 @@ class ConvBlstm(Config):
     channels: Size = 32
     layers: Size = 4
     cells: Size = 1024
-    """Of each direction."""
+    """Cells of an LSTM in each direction."""
 
     def build(self, moments: Float[Tensor, "2 bands"] | None = None) -> "ConvBlstmEncoder":
         """The encoder, its weights from torch's generator; `moments` are those of the filter banks over the corpus."""
@@ -55,6 +55,7 @@ class ConvBlstmEncoder(SpeechEncoder):
         self.blstms = nn.ModuleList(Blstm(size, cells) for size in sizes)
         self.projections = nn.ModuleList(nn.Linear(self.width, self.width, bias=False) for _ in sizes[1:])
         self.norms = nn.ModuleList(MaskedBatchNorm(self.width, self.valid[2]) for _ in sizes[1:])
+        self.batch_norms = [module for module in self.modules() if isinstance(module, MaskedBatchNorm)]
 
     @property
     @override
@@ -76,13 +77,14 @@ class ConvBlstmEncoder(SpeechEncoder):
         """Hidden states (batch, frames, features); `masked` are frames of 10 ms and `channels` mel bands."""
         frames = self._convolved(self.bands(audio, masked, channels))
         self.valid[2].mask = frames.mask
+        lengths = frames.lengths.cpu()  # once, as whoever packs sequences waits for it
         for i, blstm in enumerate(self.blstms):
-            frames = Sequences(blstm(frames.values, frames.lengths), frames.lengths)
+            frames = Sequences(blstm(frames.values, lengths), frames.lengths)
             if i < len(self.projections):
                 projected = self.norms[i](self.projections[i](frames.values).transpose(1, 2)).transpose(1, 2)
                 frames = Sequences(functional.relu(projected), frames.lengths).zero_padded()
         if self.training:
-            settle([module for module in self.modules() if isinstance(module, MaskedBatchNorm)])
+            settle(self.batch_norms)
         return frames
 
     def _convolved(self, features: Sequences) -> Sequences:
@@ -107,8 +109,8 @@ class Blstm(nn.Module):
     def forward(
         self, values: Float[Tensor, "batch frames features"], lengths: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch frames hidden"]:
-        """Hidden states (batch, frames, 2 × cells), 0 beyond each length, of which all must be at least 1."""
-        packed = pack_padded_sequence(values, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        """Hidden states (batch, frames, 2 × cells), 0 beyond each length; `lengths`, at least 1, are on the CPU."""
+        packed = pack_padded_sequence(values, lengths, batch_first=True, enforce_sorted=False)
         return pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=values.shape[1])[0]
 
 

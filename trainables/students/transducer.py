@@ -37,7 +37,7 @@ class Transducer(Config):
     encoder: AcousticEncoder = Conformer()
     embedding: Size = 128
     cells: Size = 640
-    """Of the prediction network's LSTM."""
+    """Cells of the prediction network's LSTM."""
     joint: Size = 640
     """Features of the joint network's hidden layer."""
     blank_bias: float = 0.0

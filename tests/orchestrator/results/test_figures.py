@@ -53,7 +53,7 @@ def trials(toy: Toy) -> list[AnyTrial]:
 
 @pytest.fixture
 def results(trials: list[AnyTrial], ledger: Ledger, tmp_path: Path) -> Mapping[str, Result]:
-    """Of all trials, with transcripts and two reports each."""
+    """The evidence of all trials, with transcripts and two reports each."""
     found = {}
     for trial in trials:
         language, weight = trial.fields["language"], trial.fields["weight"]
@@ -210,7 +210,7 @@ def test_nothing_is_drawn_of_nothing(trials: list[AnyTrial], ledger: Ledger) -> 
 def test_rows_that_are_compared_are_the_lines(
     trials: list[AnyTrial], results: Mapping[str, Result], ledger: Ledger
 ) -> None:
-    """Of columns that are test sets, curves are drawn once: the trials are the same."""
+    """Curves of columns that are test sets are drawn once: the trials are the same."""
     rows = [Row(f"w{w:g}", f"λ = {w:g}", {"weight": w, "length": 8, "language": "cs"}) for w in WEIGHTS]
     columns = [Column(name, name, value=Value(f"{name}/cer")) for name in ("test", "valid")]
     table = Table("table1", "", rows, columns, Value("test/cer"), compared="rows", baseline="w0")
